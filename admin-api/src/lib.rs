@@ -1,0 +1,1 @@
+//! The REST admin API: types, routes, problem+json, the OpenAPI document.

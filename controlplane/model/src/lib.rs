@@ -1,0 +1,1 @@
+//! Normalised mesh facts and their projection.

@@ -1,0 +1,1 @@
+//! The control plane: destination, policy, identity, DNS, registry.

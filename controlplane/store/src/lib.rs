@@ -1,0 +1,1 @@
+//! Durable state: certificate ledger, registry, join tokens, trust.

@@ -1,0 +1,1 @@
+//! Redirect rules of a pod: plan, render, apply, verify.

@@ -1,0 +1,1 @@
+//! Endpoint choice: P2C with peak EWMA; every method takes now.

@@ -1,0 +1,1 @@
+//! The worker: one deterministic state machine per thread.

@@ -1,0 +1,1 @@
+//! Parsed names: identities, DNS names, authorities, ports, networks, resources.

@@ -1,0 +1,1 @@
+//! Sockets, protocol detection, TLS without IO, transport header.

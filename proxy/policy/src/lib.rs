@@ -1,0 +1,1 @@
+//! The one policy model and its pure decisions.

@@ -1,0 +1,1 @@
+//! The proxy: configuration, runtime, control streams, telemetry, admin.
