@@ -1,0 +1,1 @@
+//! Heads from HTTP/2 field sections, and what goes out of a head.

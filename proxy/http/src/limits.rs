@@ -1,0 +1,109 @@
+//! Every bound of the codecs: name, default, and what happens at it.
+//!
+//! Bounds are plain values handed to the codecs; where they come from is the caller's business. The names are those
+//! of [`Http1::each`] and [`Http2::each`], so that a status page or a metric can list what is in force.
+
+macro_rules! limits {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$field_doc])* #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $field: $ty,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl $name {
+            /// Every bound as name and value.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), u64::from(self.$field)),)*].into_iter()
+            }
+        }
+    };
+}
+
+limits! {
+    /// Bounds of a message head, the same for HTTP/1 and HTTP/2.
+    Head {
+        /// Fields of one head or trailer section, in lines. One more: 431.
+        fields: u32 = 128,
+        /// Bytes of one field, name and value together. More: 431.
+        field_bytes: u32 = 32 * 1024,
+        /// Names listed in `connection`. More: 400.
+        connection_options: u32 = 32,
+    }
+}
+
+limits! {
+    /// Bounds of HTTP/1.
+    Http1 {
+        /// Bytes of a head from its first byte to its empty line. More: 431.
+        head_bytes: u32 = 64 * 1024,
+        /// Bytes of a request line or status line. More: 414.
+        start_line_bytes: u32 = 32 * 1024,
+        /// Bytes of chunk extensions in one message, all chunks together. More: the body is malformed.
+        chunk_extension_bytes: u32 = 16 * 1024,
+        /// Bytes of a trailer section. More: the body is malformed.
+        trailer_bytes: u32 = 16 * 1024,
+    }
+}
+
+limits! {
+    /// Bounds of one HTTP/2 connection.
+    Http2 {
+        /// Streams the peer may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS). One more: REFUSED_STREAM.
+        max_concurrent_streams: u32 = 256,
+        /// Decoded size of a field section, as RFC 9113 6.5.2 counts it, names and values and 32 for each field
+        /// (SETTINGS_MAX_HEADER_LIST_SIZE). More: 431 on that stream, or a reset for trailers and responses.
+        header_list_bytes: u32 = 64 * 1024,
+        /// Payload of a frame the peer may send (SETTINGS_MAX_FRAME_SIZE). More: FRAME_SIZE_ERROR.
+        frame_bytes: u32 = 16 * 1024,
+        /// Encoded bytes of a field block in HEADERS and its CONTINUATION frames. More: ENHANCE_YOUR_CALM.
+        block_bytes: u32 = 64 * 1024,
+        /// CONTINUATION frames after one HEADERS. One more: ENHANCE_YOUR_CALM.
+        continuation_frames: u32 = 16,
+        /// Streams the peer may open and reset, or have reset for its own errors, within `reset_window_ms`
+        /// (rapid reset). One more: ENHANCE_YOUR_CALM.
+        resets: u32 = 200,
+        /// Milliseconds over which `resets` are counted.
+        reset_window_ms: u32 = 10_000,
+        /// Acknowledgements of PING and SETTINGS waiting to be written. One more: ENHANCE_YOUR_CALM.
+        queued_acks: u32 = 32,
+        /// Frames in a row that carry nothing (empty DATA without END_STREAM, PRIORITY, WINDOW_UPDATE for closed
+        /// streams, unknown types). One more: ENHANCE_YOUR_CALM.
+        idle_frames: u32 = 1_000,
+        /// Bytes the peer may send on a stream before more credit is given (SETTINGS_INITIAL_WINDOW_SIZE).
+        stream_window_bytes: u32 = 64 * 1024 - 1,
+        /// Bytes the peer may send on the connection before more credit is given.
+        connection_window_bytes: u32 = 1024 * 1024,
+        /// HPACK dynamic table the peer's encoder may use (SETTINGS_HEADER_TABLE_SIZE), and at most what our
+        /// encoder uses of what the peer offers.
+        hpack_table_bytes: u32 = 4096,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_listed_by_name() {
+        let names: Vec<_> = Http1::default().each().collect();
+        assert_eq!(names.first(), Some(&("head_bytes", 65_536)));
+        assert_eq!(Http2::default().each().count(), 13);
+        assert!(Http2::default().each().all(|(_, value)| value > 0));
+        assert_eq!(Head::default().each().count(), 3);
+    }
+
+    #[test]
+    fn rfc9113_6_5_2_defaults_are_values_the_settings_may_have() {
+        let limits = Http2::default();
+        assert!((16_384..=16_777_215).contains(&limits.frame_bytes));
+        assert!(limits.stream_window_bytes <= i32::MAX as u32);
+        assert!((65_535..=i32::MAX as u32).contains(&limits.connection_window_bytes));
+    }
+}
