@@ -1,0 +1,66 @@
+//! Time as the worker sees it: nanoseconds since the worker started, given with every event.
+//!
+//! Nothing in this crate reads a clock, so a run is a function of its events and can be replayed.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A moment: nanoseconds since the worker started. Never goes backwards from one event to the next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// When the worker started.
+    pub const START: Self = Self(0);
+
+    /// The moment `nanos` nanoseconds after the worker started.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the worker started.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero if it is not earlier.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Saturates: a deadline too far away to be represented never comes.
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, d: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Duration::from_nanos(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_beyond_the_end_of_time_saturates() {
+        let late = Instant::from_nanos(5) + Duration::MAX;
+        assert_eq!(late.as_nanos(), u64::MAX);
+        assert_eq!(Instant::START.since(late), Duration::ZERO);
+    }
+}
