@@ -14,5 +14,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodeError, Decoder, Validity};
+pub use decode::{DecodeError, Decoder};
 pub use encode::Encoder;

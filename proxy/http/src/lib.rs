@@ -15,5 +15,6 @@
 
 pub mod fields;
 pub mod head;
+pub mod hpack;
 pub mod limits;
 pub mod orig_proto;

@@ -28,22 +28,10 @@ pub enum DecodeError {
     SizeUpdate,
 }
 
-/// Whether a field may be in a message at all (RFC 9113 8.2.1). Kept with table entries, so that a
-/// field is looked at once however often it is indexed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Validity {
-    /// It may.
-    Valid,
-    /// Its name is empty, not in lower case, or not a token.
-    BadName,
-    /// Its value has characters that no value may have, or white space at an end.
-    BadValue,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Tag {
     kind: Kind,
-    validity: Validity,
+    valid: bool,
 }
 
 /// The decoding context of one direction of a connection.
@@ -71,8 +59,10 @@ impl Decoder {
         self.update_due = limit < self.table.max_size();
     }
 
-    /// Decodes a whole field block. Names and values are appended to `arena`, and `each` is called with the
-    /// arena for every field in order. Returns the size of the list as RFC 9113 6.5.2 counts it.
+    /// Decodes a whole field block. Names and values are appended to `arena`, and `each` is called for every field
+    /// in order with the arena, the field, and whether its octets are valid in a message (RFC 9113 8.2.1), which
+    /// is looked at once for an entry of the table, however often it is indexed. Returns the size of the
+    /// list as RFC 9113 6.5.2 counts it.
     ///
     /// When that exceeds `max_list`, the fields beyond it are decoded for the sake of the context
     /// but neither stored nor told: however much a block expands to, `arena` grows by no more than `max_list` and
@@ -85,7 +75,7 @@ impl Decoder {
         block: &[u8],
         arena: &mut Vec<u8>,
         max_list: usize,
-        mut each: impl FnMut(&[u8], Field, Validity),
+        mut each: impl FnMut(&[u8], Field, bool),
     ) -> Result<usize, DecodeError> {
         let mut at = self.size_updates(block)?;
         let mut size = 0usize;
@@ -99,7 +89,7 @@ impl Decoder {
                     arena.extend_from_slice(name);
                     let middle = arena.len();
                     arena.extend_from_slice(value);
-                    each(arena, field(from, middle, arena.len(), tag.kind, false), tag.validity);
+                    each(arena, field(from, middle, arena.len(), tag.kind, false), tag.valid);
                 }
                 continue;
             }
@@ -119,23 +109,17 @@ impl Decoder {
             let middle = arena.len();
             string(block, &mut at, arena)?;
             let (name, value) = arena.get(from..).unwrap_or_default().split_at(middle - from);
-            let kind = named.map_or_else(|| Kind::of(name), |tag| tag.kind);
-            let validity = if named.is_some_and(|tag| tag.validity == Validity::BadName)
-                || named.is_none() && !valid_name(name)
-            {
-                Validity::BadName
-            } else if !syntax::is_value(value) {
-                Validity::BadValue
-            } else {
-                Validity::Valid
+            let tag = match named {
+                Some(tag) => Tag { kind: tag.kind, valid: tag.valid && syntax::is_h2_value(value) },
+                None => new_tag(name, value),
             };
             if indexed {
-                self.table.insert(name, value, Tag { kind, validity });
+                self.table.insert(name, value, tag);
             }
             size = size.saturating_add(name.len() + value.len() + ENTRY_OVERHEAD);
             if size <= max_list {
                 let never_indexed = never_indexed && !indexed;
-                each(arena, field(from, middle, arena.len(), kind, never_indexed), validity);
+                each(arena, field(from, middle, arena.len(), tag.kind, never_indexed), tag.valid);
             } else {
                 arena.truncate(from);
             }
@@ -165,7 +149,7 @@ impl Decoder {
     #[inline]
     fn entry(&self, index: usize) -> Result<(&[u8], &[u8], Tag), DecodeError> {
         if let Some((kind, value)) = STATIC.get(index.wrapping_sub(1)) {
-            let tag = Tag { kind: *kind, validity: Validity::Valid };
+            let tag = Tag { kind: *kind, valid: true };
             return Ok((kind.name().as_bytes(), value.as_bytes(), tag));
         }
         let age = index.checked_sub(STATIC.len() + 1).ok_or(DecodeError::Index)?;
@@ -188,10 +172,15 @@ fn field(from: usize, middle: usize, end: usize, kind: Kind, never_indexed: bool
     Field { name: Range::new(from, middle), value: Range::new(middle, end), kind, never_indexed }
 }
 
-/// Pseudo-header fields are recognised by kind; any other name with a colon is no token.
-fn valid_name(name: &[u8]) -> bool {
-    let name = name.strip_prefix(b":").unwrap_or(name);
-    syntax::is_token(name) && !name.iter().any(u8::is_ascii_uppercase)
+fn new_tag(name: &[u8], value: &[u8]) -> Tag {
+    match Kind::of(name) {
+        // `Kind::of` does not mind letter case; pseudo-header fields do.
+        kind if kind.is_pseudo() => {
+            let valid = name == kind.name().as_bytes();
+            Tag { kind: if valid { kind } else { Kind::Other }, valid }
+        }
+        kind => Tag { kind, valid: syntax::is_h2_name(name) && syntax::is_h2_value(value) },
+    }
 }
 
 #[inline]

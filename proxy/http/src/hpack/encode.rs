@@ -1,8 +1,8 @@
 //! Fields to field blocks.
 
 use super::integer;
-use super::table::{DynamicTable, STATIC};
-use crate::fields::{Indexing, Kind, SHORT_SECRET};
+use super::table::{DynamicTable, ENTRY_OVERHEAD, STATIC};
+use crate::fields::{Indexing, Kind};
 
 const INITIAL_TABLE: usize = 4096;
 
@@ -75,29 +75,23 @@ impl Encoder {
     }
 
     /// Appends a field. `name` matters for [`Kind::Other`] only, and may be in any letter case.
-    pub fn field(&mut self, out: &mut Vec<u8>, kind: Kind, name: &[u8], value: &[u8], never_indexed: bool) {
+    /// `indexing` is what [`FieldRef::indexing`](crate::head::FieldRef::indexing) says of it.
+    pub fn field(&mut self, out: &mut Vec<u8>, kind: Kind, name: &[u8], value: &[u8], indexing: Indexing) {
         if kind != Kind::Other {
-            self.lowered(out, kind, kind.name().as_bytes(), value, never_indexed);
+            self.lowered(out, kind, kind.name().as_bytes(), value, indexing);
         } else if name.iter().any(u8::is_ascii_uppercase) {
             let mut lower = std::mem::take(&mut self.lower);
             lower.clear();
             lower.extend(name.iter().map(u8::to_ascii_lowercase));
-            self.lowered(out, kind, &lower, value, never_indexed);
+            self.lowered(out, kind, &lower, value, indexing);
             self.lower = lower;
         } else {
-            self.lowered(out, kind, name, value, never_indexed);
+            self.lowered(out, kind, name, value, indexing);
         }
     }
 
-    fn lowered(&mut self, out: &mut Vec<u8>, kind: Kind, name: &[u8], value: &[u8], never_indexed: bool) {
-        let meaning = kind.meaning();
-        let index = usize::from(meaning.static_index);
-        let indexing = match meaning.indexing {
-            _ if never_indexed => Indexing::Never,
-            Indexing::NeverIfShort if value.len() < SHORT_SECRET => Indexing::Never,
-            Indexing::NeverIfShort => Indexing::Index,
-            other => other,
-        };
+    fn lowered(&mut self, out: &mut Vec<u8>, kind: Kind, name: &[u8], value: &[u8], indexing: Indexing) {
+        let index = usize::from(kind.meaning().static_index);
         match indexing {
             Indexing::Never => return literal(out, 0x10, 4, index, name, value),
             Indexing::Volatile => return literal(out, 0, 4, index, name, value),
@@ -105,6 +99,10 @@ impl Encoder {
         }
         if let Some(index) = static_entry(kind, index, value) {
             return integer::encode(out, 0x80, 7, index);
+        }
+        if name.len() + value.len() + ENTRY_OVERHEAD > self.table.max_size() / 2 {
+            // An entry that would empty half of the table is not worth it.
+            return literal(out, 0, 4, index, name, value);
         }
         match self.find(kind, name, value) {
             Found::At(index) => integer::encode(out, 0x80, 7, index),
@@ -122,7 +120,7 @@ impl Encoder {
             self.seen = vec![EMPTY; 2 * SETS];
         }
         let hash = hash(kind, name, value);
-        let set = (hash as usize % SETS) * 2;
+        let set = (hash >> (u32::BITS - SETS.ilog2())) as usize * 2;
         let Some([a, b]) = self.seen.get_mut(set..set + 2) else { return Found::Never };
         let next = self.table.inserted();
         let live = self.table.len() as u32;

@@ -100,6 +100,9 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError>
         if have < 8 && is_padding(bits, have) {
             return Ok(());
         }
+        if length != 0 {
+            return Err(DecodeError::Huffman);
+        }
         let (symbol, length) = long_code(bits).ok_or(DecodeError::Huffman)?;
         if length > have || symbol == EOS {
             return Err(DecodeError::Huffman);
@@ -114,6 +117,7 @@ fn is_padding(bits: u64, have: u32) -> bool {
     bits == !(u64::MAX >> have)
 }
 
+/// For bits that do not begin with a code of the direct table.
 fn long_code(bits: u64) -> Option<(u16, u32)> {
     let window = bits >> 32;
     for length in DIRECT_BITS as usize + 1..=LONGEST {

@@ -97,14 +97,7 @@ struct Entry<T> {
 
 impl<T: Copy> DynamicTable<T> {
     pub(super) fn new(max_size: usize) -> Self {
-        DynamicTable {
-            entries: VecDeque::new(),
-            octets: Vec::new(),
-            base: 0,
-            size: 0,
-            max_size,
-            inserted: 0,
-        }
+        DynamicTable { entries: VecDeque::new(), octets: Vec::new(), base: 0, size: 0, max_size, inserted: 0 }
     }
 
     pub(super) fn max_size(&self) -> usize {
