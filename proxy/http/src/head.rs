@@ -296,6 +296,15 @@ impl Head {
         }
     }
 
+    /// Moves the ranges of all fields by `offset`: they become ranges of a buffer that has that much more in front.
+    pub(crate) fn shift(&mut self, offset: usize) {
+        let moved = |r: Range| Range::new(r.start as usize + offset, r.end as usize + offset);
+        for field in &mut self.fields {
+            field.name = moved(field.name);
+            field.value = moved(field.value);
+        }
+    }
+
     pub(crate) fn fault(&mut self, fault: Malformed) {
         self.fault.get_or_insert(fault);
     }

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod fields;
+pub mod h1;
 pub mod head;
 pub mod hpack;
 pub mod limits;

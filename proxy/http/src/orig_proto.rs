@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn values_are_linkerds() {
-        let table: [(&[u8], Option<(Version, bool)>); 10] = [
+        type Said = Option<(Version, bool)>;
+        let table: [(&[u8], Said); 10] = [
             (b"HTTP/1.1", Some((Version::Http11, false))),
             (b"HTTP/1.0", Some((Version::Http10, false))),
             (b"HTTP/1.1; absolute-form", Some((Version::Http11, true))),

@@ -95,10 +95,8 @@ impl Head {
         if !syntax::is_token(self.method_name.of(bytes)) {
             return Err(Malformed::Method);
         }
-        if self.has_pseudo(Kind::PseudoAuthority) {
-            if !syntax::is_authority(self.authority.of(bytes)) {
-                return Err(Malformed::Authority);
-            }
+        if self.has_pseudo(Kind::PseudoAuthority) && !syntax::is_authority(self.authority.of(bytes)) {
+            return Err(Malformed::Authority);
         }
         if self.facts.repeated_host {
             return Err(Malformed::HostRepeated);

@@ -1,6 +1,6 @@
 //! A head on its way out: what was received, what this hop changes, and the one place that says which fields go on.
 
-use super::{Field, Head, Malformed, Range, Section, syntax};
+use super::{Field, Head, Method, Range, Section, Target};
 use crate::fields::{Indexing, Kind, Leg, SHORT_SECRET};
 
 /// A field as a codec writes it.
@@ -121,10 +121,13 @@ impl<'a> Outgoing<'a> {
         self.head.method_name.of(self.bytes)
     }
 
-    /// Path and query; `/` if the target was absolute without a path.
+    /// Path and query. Of an absolute target without a path: `/`, or `*` for OPTIONS (RFC 9112 3.2.4).
     pub fn path(&self) -> &'a [u8] {
-        let path = self.path.unwrap_or_else(|| self.head.path.of(self.bytes));
-        if path.is_empty() { b"/" } else { path }
+        match self.path.unwrap_or_else(|| self.head.path.of(self.bytes)) {
+            b"" if self.head.method == Method::Options && self.head.target == Target::Absolute => b"*",
+            b"" => b"/",
+            path => path,
+        }
     }
 
     /// Host and port; empty if nothing named one.
@@ -143,6 +146,7 @@ impl<'a> Outgoing<'a> {
     /// Without those that end here, without `host` (the authority says it, each codec in its way), with
     /// `te: trailers` if that was said. `content-length` is among them: the HTTP/1 writer leaves it out where the
     /// framing says otherwise. Trailer sections carry only what may be a trailer.
+    #[inline]
     pub fn fields(&self) -> impl Iterator<Item = FieldRef<'a>> + use<'a> {
         let Self { head, bytes, leg, extra, .. } = *self;
         let trailers = head.section == Section::Trailers;
@@ -156,45 +160,5 @@ impl<'a> Outgoing<'a> {
             .map(move |f| field_ref(bytes, f))
             .chain(head.facts.te_trailers.then_some(te))
             .chain(extra.iter())
-    }
-
-    /// Checks every byte that HTTP/1 would write (RFC 9113 10.3): that no part can end a line, or be taken for
-    /// another part. Heads read by our own codecs always pass; this is the second lock on the door to request
-    /// smuggling by downgrade, and the only one for what the configuration adds.
-    pub fn check_h1(&self) -> Result<(), Malformed> {
-        match self.head.section {
-            Section::Request => {
-                if !syntax::is_token(self.method()) {
-                    return Err(Malformed::Method);
-                }
-                if !syntax::is_target(self.path()) {
-                    return Err(Malformed::Target);
-                }
-                if !syntax::is_scheme(self.scheme()) {
-                    return Err(Malformed::Scheme);
-                }
-                if !self.authority().is_empty() && !syntax::is_authority(self.authority()) {
-                    return Err(Malformed::Authority);
-                }
-            }
-            Section::Response => {
-                if !(100..=999).contains(&self.head.status) {
-                    return Err(Malformed::Status);
-                }
-                if !syntax::is_value(self.head.reason.of(self.bytes)) {
-                    return Err(Malformed::StartLine);
-                }
-            }
-            Section::Trailers => {}
-        }
-        for field in self.fields() {
-            if !syntax::is_token(field.name) {
-                return Err(Malformed::FieldName);
-            }
-            if !syntax::is_value(field.value) {
-                return Err(Malformed::FieldValue);
-            }
-        }
-        Ok(())
     }
 }

@@ -336,7 +336,7 @@ mod tests {
             from in 0usize..20,
         ) {
             let expected = bytes.iter().skip(from).position(|b| is_control(*b));
-            let expected = expected.map_or(bytes.len().max(from), |n| n + from);
+            let expected = expected.map_or_else(|| bytes.len().max(from), |n| n + from);
             prop_assert_eq!(find_control(&bytes, from), expected);
         }
     }
