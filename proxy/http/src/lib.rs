@@ -15,6 +15,7 @@
 
 pub mod fields;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod hpack;
 pub mod limits;

@@ -13,7 +13,6 @@ pub(super) mod kind {
     pub(in crate::h2) const PRIORITY: u8 = 0x2;
     pub(in crate::h2) const RST_STREAM: u8 = 0x3;
     pub(in crate::h2) const SETTINGS: u8 = 0x4;
-    pub(in crate::h2) const PUSH_PROMISE: u8 = 0x5;
     pub(in crate::h2) const PING: u8 = 0x6;
     pub(in crate::h2) const GOAWAY: u8 = 0x7;
     pub(in crate::h2) const WINDOW_UPDATE: u8 = 0x8;
@@ -125,12 +124,8 @@ pub(super) fn begin_headers(out: &mut Vec<u8>) -> usize {
 pub(super) fn finish_headers(out: &mut Vec<u8>, at: usize, stream: u32, end: bool, max_frame: usize) {
     let block = out.len() - at - HEADER_LEN;
     let end_stream = if end { flag::END_STREAM } else { 0 };
-    let mut header = Header {
-        length: block as u32,
-        kind: kind::HEADERS,
-        flags: end_stream | flag::END_HEADERS,
-        stream,
-    };
+    let mut header =
+        Header { length: block as u32, kind: kind::HEADERS, flags: end_stream | flag::END_HEADERS, stream };
     if block <= max_frame {
         put(out, at, header);
         return;
