@@ -1,0 +1,1 @@
+//! From API messages.
