@@ -174,7 +174,7 @@ fn text(value: &[u8]) -> Result<Option<Box<str>>, TransportHeaderError> {
 }
 
 /// An `int32` travels as the varint of its 64-bit sign extension.
-#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "protobuf defines it so")]
+#[expect(clippy::cast_possible_truncation, reason = "protobuf defines it so")]
 fn low_half(value: u64) -> i32 {
     value as i32
 }

@@ -120,7 +120,8 @@ fn accept_failures() {
 fn a_refused_connection_is_told() {
     let address = local(Ipv4Addr::LOCALHOST).1; // and closed again
     // Loopback may refuse at once or a moment later.
-    let result = connect(address, &StreamOptions::default()).and_then(|socket| wait(|| connect_result(&socket)));
+    let result =
+        connect(address, &StreamOptions::default()).and_then(|socket| wait(|| connect_result(&socket)));
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
 

@@ -80,7 +80,7 @@ impl TlsConn {
         }
     }
 
-    fn new(mut tls: Connection, ours: Option<IdentityName>, peer: Option<IdentityName>) -> Self {
+    pub(super) fn new(mut tls: Connection, ours: Option<IdentityName>, peer: Option<IdentityName>) -> Self {
         tls.set_buffer_limit(Some(MAX_PENDING_CIPHERTEXT));
         Self(Box::new(Inner { tls, ours, peer, handshaking: true, peer_closed: false }))
     }
@@ -245,8 +245,11 @@ impl Inner {
     }
 
     fn failed(&self, source: Error) -> TlsError {
-        let peer = verify::take_refused().unwrap_or_else(|| self.peer_told());
-        TlsError::new(source, self.ours.clone(), peer)
+        let ours = self.ours.clone();
+        match verify::take_refused() {
+            Some(refused) => TlsError::refused(source, ours, refused),
+            None => TlsError::new(source, ours, self.peer_told()),
+        }
     }
 
     fn failed_before(&mut self) -> TlsError {

@@ -5,6 +5,8 @@ use std::fmt;
 use rustls::{AlertDescription, CertificateError, Error};
 use weft_names::IdentityName;
 
+use super::verify::{Check, Refused};
+
 /// A closed list of reasons: the label of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
@@ -112,9 +114,18 @@ impl Failure {
 }
 
 impl TlsError {
-    /// `peer`: whom the peer claims to be, or whom we expected.
+    /// `peer`: whom we expected.
     pub(super) fn new(source: Error, ours: Option<IdentityName>, peer: Box<str>) -> Self {
         Self { failure: Failure::of(&source), ours, peer, source: Some(source) }
+    }
+
+    /// Of a certificate that a verifier has just refused.
+    pub(super) fn refused(source: Error, ours: Option<IdentityName>, refused: Refused) -> Self {
+        let failure = match refused.check {
+            Check::Chain => Failure::of(&source),
+            Check::Proof => Failure::BadCertificate,
+        };
+        Self { failure, ours, peer: refused.names, source: Some(source) }
     }
 
     pub(super) fn without_source(failure: Failure, ours: Option<IdentityName>, peer: Box<str>) -> Self {

@@ -67,7 +67,7 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        noting(leaf, || {
+        noting(Check::Chain, leaf, || {
             if !self.chain.verified.knows(leaf, intermediates, now) {
                 verify_server_cert_signed_by_trust_anchor(
                     &ParsedCertificate::try_from(leaf)?,
@@ -101,7 +101,9 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        noting(certificate, || verify_tls13_signature(message, certificate, signature, &SIGNATURES))
+        noting(Check::Proof, certificate, || {
+            verify_tls13_signature(message, certificate, signature, &SIGNATURES)
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -124,7 +126,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        noting(leaf, || {
+        noting(Check::Chain, leaf, || {
             if !self.chain.verified.knows(leaf, intermediates, now) {
                 self.chain.webpki.verify_client_cert(leaf, intermediates, now)?;
                 self.chain.verified.remember(leaf, intermediates, now);
@@ -148,7 +150,9 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        noting(certificate, || self.chain.webpki.verify_tls13_signature(message, certificate, signature))
+        noting(Check::Proof, certificate, || {
+            self.chain.webpki.verify_tls13_signature(message, certificate, signature)
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -191,19 +195,40 @@ pub(super) fn has_name(leaf: &CertificateDer<'_>, name: &IdentityName) -> bool {
     })
 }
 
-thread_local! {
-    /// Whom the certificate that was refused last on this thread names. rustls calls a verifier in the middle of
-    /// processing records and drops what it was about; the connection takes it from here right after.
-    static REFUSED: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
+/// A certificate that has just been refused.
+pub(super) struct Refused {
+    /// Whom it names.
+    pub(super) names: Box<str>,
+    /// At which check.
+    pub(super) check: Check,
 }
 
-/// Whom the certificate names that has just been refused.
-pub(super) fn take_refused() -> Option<Box<str>> {
+/// What is checked of a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Who issued it, when and what for it is valid, whom it names.
+    Chain,
+    /// That the peer has its key.
+    Proof,
+}
+
+thread_local! {
+    /// The certificate that was refused last on this thread. rustls calls a verifier in the middle of processing
+    /// records and drops what it was about; the connection takes it from here right after.
+    static REFUSED: RefCell<Option<Refused>> = const { RefCell::new(None) };
+}
+
+/// The certificate that has just been refused, if it was that.
+pub(super) fn take_refused() -> Option<Refused> {
     REFUSED.take()
 }
 
-fn noting<T>(leaf: &CertificateDer<'_>, verify: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    verify().inspect_err(|_| REFUSED.set(Some(names(leaf))))
+fn noting<T>(
+    check: Check,
+    leaf: &CertificateDer<'_>,
+    verify: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    verify().inspect_err(|_| REFUSED.set(Some(Refused { names: names(leaf), check })))
 }
 
 /// The names of a certificate, for a log line.
