@@ -30,6 +30,8 @@ mod receive;
 mod send;
 mod settings;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;

@@ -204,7 +204,11 @@ impl Connection {
     // --- DATA (section 6.1)
 
     fn data<'i>(&mut self, header: Header, input: &mut &'i [u8], turn: &mut Turn<'_>) -> Stepped<'i> {
+        // The length of the padding is the first octet of the payload, if there is one.
         let (skip, padding) = if header.has(flag::PADDED) {
+            if header.length == 0 {
+                return Err(ConnectionError::FrameSize);
+            }
             let Some(padding) = input.get(HEADER_LEN) else { return Ok(Step::More) };
             (HEADER_LEN + 1, u32::from(*padding) + 1)
         } else {

@@ -239,8 +239,8 @@ impl IdMap {
         let mut at = (id >> 1) as usize & mask;
         loop {
             match *self.places.get(at)? {
-                (found, slot) if found == id => return Some(slot),
                 (0, _) => return None,
+                (found, slot) if found == id => return Some(slot),
                 _ => at = (at + 1) & mask,
             }
         }
@@ -362,6 +362,7 @@ mod tests {
                     Op::Pop => prop_assert_eq!(streams.pop_queued().map(StreamKey::id), queue.pop_front()),
                 }
                 prop_assert_eq!(streams.len() as usize, model.len());
+                prop_assert_eq!(streams.find(0), None);
                 prop_assert_eq!(streams.has_queued(), !queue.is_empty());
                 for (id, key) in &model {
                     prop_assert_eq!(streams.find(*id), Some(*key));

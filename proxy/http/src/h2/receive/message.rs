@@ -66,8 +66,6 @@ impl Connection {
 
     /// A whole field block. It is decoded whatever becomes of the stream: the next ones depend on it.
     fn field_block<'i>(&mut self, id: u32, end: bool, block: &[u8], turn: &mut Turn<'_>) -> Stepped<'i> {
-        self.give_back_for_content();
-        self.floods.give_back(Counted::WindowUpdates, 2, &self.config.limits);
         if let Some(stream) = self.streams.find(id) {
             return match self.streams.get(stream) {
                 Some(s) if s.end_received => {
@@ -231,7 +229,12 @@ impl Connection {
         if size > most {
             return Ok(Err(head.fault_so_far().unwrap_or(Malformed::HeadTooLong)));
         }
-        Ok(head.finish_h2(turn.arena))
+        let verdict = head.finish_h2(turn.arena);
+        if verdict.is_ok() {
+            self.give_back_for_content();
+            self.floods.give_back(Counted::WindowUpdates, 2, &self.config.limits);
+        }
+        Ok(verdict)
     }
 
     fn discard(&mut self, block: &[u8], turn: &mut Turn<'_>) -> Result<(), ConnectionError> {
