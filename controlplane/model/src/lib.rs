@@ -31,6 +31,7 @@ pub mod event;
 pub mod fact;
 pub mod facts;
 pub mod manifest;
+pub mod mesh;
 pub mod problem;
 pub mod projection;
 pub mod settings;
@@ -38,6 +39,7 @@ pub mod view;
 
 pub use self::{
     event::{Event, Kind, Object},
+    mesh::Mesh,
     problem::{Position, Problem, Source},
     projection::{Changes, Projection, Published, SubscribeError, Subscription},
     settings::Settings,

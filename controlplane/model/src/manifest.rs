@@ -92,7 +92,7 @@ pub fn read(file: &Arc<str>, text: &str) -> Result<Vec<Object>, Vec<Problem>> {
     if problems.is_empty() {
         Ok(objects)
     } else {
-        problems.sort_by_key(|problem| problem.source.at.line == 0);
+        problems.sort_by_key(|problem| (problem.source.at.line == 0, problem.source.at));
         Err(problems)
     }
 }
@@ -155,10 +155,12 @@ fn object(at: &At<'_>, r: &mut Reader) -> Option<Object> {
         };
         let choices: Vec<(&str, &str)> = versions.iter().map(|version| (*version, *version)).collect();
         let version = version.and_then(|at| at.choice(r, &choices));
+        let before = r.count();
         let meta = meta::read(f, r);
-        let spec = f.need(r, "spec", "what the object is about");
-        let (version, meta) = (version.unwrap_or_default(), meta?);
-        spec?.fields(r, |spec, r| by_kind(kind, version, meta, spec, r))
+        let spec = f.need(r, "spec", "what the object is about")?;
+        let object = spec.fields(r, |spec, r| by_kind(kind, version.unwrap_or_default(), meta, spec, r))?;
+        // A name that stands in for a bad one goes nowhere.
+        (version.is_some() && r.count() == before).then_some(object)
     })
 }
 

@@ -11,6 +11,9 @@ pub const MAX_PROBLEMS_PER_FILE: usize = 200;
 /// The longest piece of a value that is repeated in a message, in characters.
 const MAX_SHOWN_VALUE: usize = 60;
 
+/// The shortest word that may be meant as a part of another.
+const MIN_PART: usize = 4;
+
 /// A place in a file. Lines and columns count from 1; line 0 means the file as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -104,14 +107,18 @@ pub fn shown(value: &str) -> String {
 }
 
 /// The candidate nearest to `word`, if one is near enough to be what was meant: letters in another
-/// case, or at most a third of them wrong.
+/// case, at most a third of them wrong, or only a part of it written.
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
     let allowed = (word.len() / 3).max(1);
+    let part = String::from_iter(&word);
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word, candidate), candidate))
+        .map(|candidate| match candidate.to_lowercase().contains(&part) {
+            true if word.len() >= MIN_PART => (allowed, candidate),
+            _ => (distance(&word, candidate), candidate),
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -150,6 +157,7 @@ mod tests {
             ("PodSelector", Some("podSelector")),
             ("prot", Some("port")),
             ("proxyprotocl", Some("proxyProtocol")),
+            ("protocol", Some("proxyProtocol")),
             ("colour", None),
             ("", None),
         ] {

@@ -39,6 +39,8 @@ use crate::{
 };
 
 mod published;
+#[cfg(test)]
+mod tests;
 
 pub use self::published::Published;
 

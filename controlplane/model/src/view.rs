@@ -22,7 +22,7 @@ mod endpoint;
 mod routes;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use self::{endpoints::EndpointsKey, inbound::InboundKey, outbound::OutboundKey, profile::ProfileKey};
 

@@ -33,11 +33,10 @@ pub(super) fn mesh_tls(meta: Meta<'_>, spec: &Fields<'_>, r: &mut Reader) -> Opt
             return None;
         }
     };
-    if identities.is_empty() {
-        if let Some(list) = named.or(referred) {
-            list.reject(r, "expected at least one");
-        }
-        return None;
+    if let Some(list) = named.or(referred)
+        && list.list(r).is_empty()
+    {
+        list.reject(r, "expected at least one");
     }
     Some(MeshTlsAuthentication { id: meta.id, identities, source: meta.source })
 }
@@ -46,9 +45,8 @@ pub(super) fn mesh_tls(meta: Meta<'_>, spec: &Fields<'_>, r: &mut Reader) -> Opt
 pub(super) fn network(meta: Meta<'_>, spec: &Fields<'_>, r: &mut Reader) -> Option<NetworkAuthentication> {
     let list = spec.need(r, "networks", "a list of networks")?;
     let networks = networks(&list, r);
-    if networks.is_empty() {
+    if list.list(r).is_empty() {
         list.reject(r, "expected at least one network");
-        return None;
     }
     Some(NetworkAuthentication { id: meta.id, networks, source: meta.source })
 }

@@ -30,8 +30,20 @@ pub(super) struct Meta<'a> {
     pub source: Source,
 }
 
-/// Reads `metadata` of an object.
-pub(super) fn read<'a>(object: &Fields<'a>, r: &mut Reader) -> Option<Meta<'a>> {
+/// Reads `metadata` of an object. What is wrong with it is a problem recorded, and a name stands in for
+/// one that is not there, so that the rest of the object is read all the same.
+pub(super) fn read<'a>(object: &Fields<'a>, r: &mut Reader) -> Meta<'a> {
+    let unknown = Meta {
+        id: Id::new(DEFAULT_NAMESPACE, ""),
+        created: None,
+        labels: Labels::new(),
+        annotations: Vec::new(),
+        source: r.source(object.here().position()),
+    };
+    fields(object, r).unwrap_or(unknown)
+}
+
+fn fields<'a>(object: &Fields<'a>, r: &mut Reader) -> Option<Meta<'a>> {
     let source = r.source(object.here().position());
     object.need(r, "metadata", "the object's name")?.fields(r, |f, r| {
         f.ignore(&[
@@ -58,13 +70,9 @@ pub(super) fn read<'a>(object: &Fields<'a>, r: &mut Reader) -> Option<Meta<'a>> 
             .and_then(|at| at.parse(r, "a time such as 2026-01-31T12:00:00Z", timestamp));
         let labels = f.get("labels").map(|at| labels(&at, r)).unwrap_or_default();
         let annotations = f.get("annotations").map(|at| at.entries(r)).unwrap_or_default();
-        Some(Meta {
-            id: Id { namespace: namespace?, name: name? },
-            created,
-            labels,
-            annotations,
-            source: source.clone(),
-        })
+        let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+        let id = Id { namespace, name: name.unwrap_or_else(|| "".into()) };
+        Some(Meta { id, created, labels, annotations, source })
     })
 }
 

@@ -212,7 +212,7 @@ fn weight(text: &str) -> Option<u32> {
     };
     let milli = (number.parse::<f64>().ok()? * scale).ceil();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
-    (0.0..=f64::from(u32::MAX / 10)).contains(&milli).then_some(milli as u32 * 10)
+    (0.0..=f64::from(u32::MAX / 10)).contains(&milli).then(|| milli as u32 * 10)
 }
 
 #[cfg(test)]

@@ -174,6 +174,7 @@ fn path_match(at: &At<'_>, r: &mut Reader) -> Option<PathMatch> {
         Regex,
     }
     at.fields(r, |f, r| {
+        let value = f.get("value");
         let kind = match f.get("type") {
             Some(at) => at.choice(
                 r,
@@ -181,7 +182,6 @@ fn path_match(at: &At<'_>, r: &mut Reader) -> Option<PathMatch> {
             )?,
             None => Type::Prefix,
         };
-        let value = f.get("value");
         let absolute = |text: &str| match text.starts_with('/') {
             true => Ok(Arc::from(text)),
             false => Err(""),

@@ -24,7 +24,8 @@ pub(super) fn read(meta: Meta<'_>, spec: &Fields<'_>, r: &mut Reader) -> Option<
     let pods = match (spec.get("podSelector"), spec.get("externalWorkloadSelector")) {
         (Some(at), None) => selector::read(&at, r).map(Some),
         (None, Some(at)) => selector::read(&at, r).map(|_| None),
-        (Some(_), Some(at)) => {
+        (Some(pods), Some(at)) => {
+            selector::read(&pods, r);
             at.reject(r, "expected either podSelector or externalWorkloadSelector, not both");
             None
         }

@@ -22,7 +22,7 @@ pub(super) fn make(
     lens: &Lens<'_>,
 ) -> Option<Endpoint> {
     let address =
-        workload.addresses.iter().find(|address| address.is_ipv4()).or(workload.addresses.first())?;
+        workload.addresses.iter().find(|address| address.is_ipv4()).or_else(|| workload.addresses.first())?;
     let opaque = is_opaque(workload, port, lens);
     let mut endpoint = Endpoint::plain(SocketAddr::new(*address, port));
     endpoint.weight = WEIGHT;
