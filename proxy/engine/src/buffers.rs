@@ -92,6 +92,14 @@ impl Buf {
         }
     }
 
+    /// Gives the memory back if nothing was written after all.
+    #[inline]
+    pub(crate) fn release_if_empty(&mut self, spare: &mut Spare) {
+        if self.is_empty() && self.vec.capacity() > 0 {
+            self.clear(spare);
+        }
+    }
+
     /// Empties it.
     pub(crate) fn clear(&mut self, spare: &mut Spare) {
         spare.give(std::mem::take(&mut self.vec));

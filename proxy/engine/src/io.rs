@@ -172,9 +172,9 @@ pub enum Note<'a> {
         target: SocketAddr,
         /// `HTTP/1.1`, `HTTP/2` or `gRPC`.
         protocol: &'static str,
-        /// The stage of `exchange.rs` that failed.
-        stage: &'static str,
-        /// What the client was told.
+        /// The row of [`weft_policy::FailureKind`]'s table.
+        kind: &'static str,
+        /// What the client was told, or would have been.
         message: &'a str,
         /// Nobody foresaw it: a warning, not information.
         unexpected: bool,

@@ -1,10 +1,29 @@
 //! The worker: connections, exchanges, pools, relays, timers and buffers of one thread as one state machine.
-#![expect(dead_code, reason = "being assembled")]
 
+mod accept;
+mod balancer;
 mod buffers;
+mod config;
+mod conn;
+mod discovery;
+mod exchange;
+mod http1;
+mod http2;
+pub mod io;
+mod legs;
 pub mod limits;
+mod load;
+pub mod metrics;
+mod opaque;
+mod pool;
+mod relay;
+mod respond;
+mod route;
 mod slab;
 pub mod time;
 mod timers;
+mod worker;
 
+pub use config::{Backoff, Config, Inbound, Outbound};
 pub use limits::{Bound, Limits};
+pub use worker::Worker;

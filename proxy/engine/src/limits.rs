@@ -12,21 +12,15 @@ macro_rules! limits {
         #[derive(Clone, Debug)]
         pub struct Limits {
             $($(#[$doc])* #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $field: $ty,)*
-            /// Bounds of message heads.
-            pub head: weft_http::limits::Head,
-            /// Bounds of HTTP/1 messages.
-            pub http1: weft_http::limits::Http1,
-            /// Bounds of an HTTP/2 connection.
-            pub http2: weft_http::limits::Http2,
+            /// Bounds of heads, of HTTP/1 messages, and of HTTP/2 connections.
+            pub http: weft_http::limits::Limits,
         }
 
         impl Default for Limits {
             fn default() -> Self {
                 Self {
                     $($field: $default,)*
-                    head: weft_http::limits::Head::default(),
-                    http1: weft_http::limits::Http1::default(),
-                    http2: weft_http::limits::Http2::default(),
+                    http: weft_http::limits::Limits::default(),
                 }
             }
         }

@@ -16,12 +16,12 @@ pub mod labels;
 mod registry;
 
 pub use blocks::{
-    Balancer, DetectResults, Detected, Http, InboundRoute, OutboundRoute, Parent, Permit, RouteBackend, Server,
-    Transport, TransportHeaders, WorkerGauges,
+    Balancer, DetectResults, Detected, Http, InboundRoute, OutboundRoute, Parent, Permit, RouteBackend,
+    Server, Transport, TransportHeaders, WorkerGauges,
 };
-pub use cells::{Counter, Gauge, Histogram, Response, Responses};
+pub use cells::{Counter, DIFFERENT_RESPONSES, Gauge, Histogram, Response, Responses};
 pub use labels::{
-    BalancerLabels, EndpointLabels, ErrorKind, InboundRouteLabels, ParentLabels, Peer, PermitLabels, RouteBackendLabels,
-    RouteLabels, ServerLabels, Tls, TransportHeaderLabels, TransportLabels, WorkerLabels,
+    BalancerLabels, EndpointLabels, ErrorKind, InboundRouteLabels, ParentLabels, Peer, PermitLabels,
+    RouteBackendLabels, RouteLabels, ServerLabels, Tls, TransportHeaderLabels, TransportLabels, WorkerLabels,
 };
-pub use registry::{Family, Registry};
+pub use registry::{Family, LABEL_SETS, Registry};

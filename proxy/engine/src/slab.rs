@@ -16,17 +16,6 @@ impl<T> Key<T> {
     pub(crate) fn index(self) -> usize {
         self.index as usize
     }
-
-    /// Both numbers in one, for places that hold a plain token.
-    pub(crate) fn token(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    /// The inverse of [`Key::token`].
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the token")]
-    pub(crate) fn from_token(token: u64) -> Self {
-        Self { index: token as u32, generation: (token >> 32) as u32, of: PhantomData }
-    }
 }
 
 impl<T> Clone for Key<T> {
@@ -131,8 +120,8 @@ mod tests {
         assert_eq!(slab.remove(a), Some('a'));
         let b = slab.insert('b');
         assert_eq!((a.index(), slab.len()), (b.index(), 1));
-        assert_eq!((slab.get(a), slab.get(b), slab.remove(a)), (None, Some(&'b'), None));
-        assert_eq!(slab.get(Key::from_token(b.token())), Some(&'b'));
+        assert_eq!((slab.get(a), slab.get(b)), (None, Some(&'b')));
+        assert_eq!(slab.remove(a), None);
         assert_eq!(slab.keys().collect::<Vec<_>>(), vec![b]);
     }
 }

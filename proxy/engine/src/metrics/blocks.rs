@@ -4,6 +4,10 @@ use std::sync::OnceLock;
 
 use super::cells::{Counter, Gauge, Histogram, Responses};
 use super::labels::ErrorKind;
+use weft_policy::FailureKind;
+
+/// How many kinds of failures there are.
+pub const FAILURES: usize = FailureKind::ALL.len();
 
 const MS: u64 = 1_000_000;
 const LATENCY: [u64; 25] = [
@@ -213,12 +217,13 @@ blocks! {
         policies: Gauge = Gauge::default(),
         /// How often each bound was met, by [`crate::limits::Bound`] as index.
         bounds_met: [Counter; crate::limits::Bound::COUNT] = Default::default(),
-        /// `outbound_http_errors_total`, by [`ErrorKind`] as index.
-        outbound_http_errors: [Counter; ErrorKind::COUNT] = Default::default(),
-        /// `outbound_tcp_errors_total`.
+        /// Requests the proxy answered itself, by [`FailureKind`] as index; `outbound_http_errors_total` are those whose
+        /// row has an `error`.
+        outbound_http_errors: [Counter; FAILURES] = Default::default(),
+        /// `outbound_tcp_errors_total`, by [`ErrorKind`] as index.
         outbound_tcp_errors: [Counter; ErrorKind::COUNT] = Default::default(),
         /// `inbound_http_errors_total`.
-        inbound_http_errors: [Counter; ErrorKind::COUNT] = Default::default(),
+        inbound_http_errors: [Counter; FAILURES] = Default::default(),
         /// `inbound_tcp_errors_total`.
         inbound_tcp_errors: [Counter; ErrorKind::COUNT] = Default::default(),
         /// Connections that the proxy closed because their head, handshake or preface did not come in time.

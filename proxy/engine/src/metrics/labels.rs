@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weft_policy::Meta;
+use weft_names::Meta;
 use weft_policy::outbound::Endpoint;
 
 use crate::io::Side;
@@ -159,8 +159,8 @@ pub struct WorkerLabels {
 }
 
 macro_rules! error_kinds {
-    ($($(#[$doc:meta])* $kind:ident $error:literal $label:literal;)*) => {
-        /// What went wrong: a closed set. One column per vocabulary that Linkerd has for it.
+    ($($(#[$doc:meta])* $kind:ident $label:literal;)*) => {
+        /// What went wrong with a connection that could not be answered: a closed set.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum ErrorKind { $($(#[$doc])* $kind,)* }
 
@@ -170,13 +170,8 @@ macro_rules! error_kinds {
             /// How many.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// `error` of responses and route statuses: `FAIL_FAST` and so on.
-            pub const fn response_label(self) -> &'static str {
-                match self { $(Self::$kind => $error,)* }
-            }
-
-            /// `error` of `{in,out}bound_{http,tcp}_errors_total`.
-            pub const fn error_label(self) -> &'static str {
+            /// `error` of `{in,out}bound_tcp_errors_total`.
+            pub const fn label(self) -> &'static str {
                 match self { $(Self::$kind => $label,)* }
             }
         }
@@ -185,35 +180,13 @@ macro_rules! error_kinds {
 
 error_kinds! {
     /// No endpoint became ready in time.
-    FailFast "FAIL_FAST" "failfast";
+    FailFast "failfast";
     /// A bound was met, or there is no backend.
-    LoadShed "LOAD_SHED" "loadshed";
-    /// The route's time for a whole exchange is over.
-    RequestTimeout "REQUEST_TIMEOUT" "response timeout";
-    /// The attempt's time for a response head is over.
-    ResponseHeadersTimeout "RESPONSE_HEADERS_TIMEOUT" "response timeout";
-    /// The route's time for a response is over.
-    ResponseTimeout "RESPONSE_STREAM_TIMEOUT" "response timeout";
-    /// Nothing moved for the route's idle time.
-    IdleTimeout "IDLE_TIMEOUT" "response timeout";
-    /// The client gave up.
-    Cancel "CANCEL" "unexpected";
-    /// The peer refused the stream.
-    Refused "REFUSED" "i/o";
-    /// The peer reset the stream.
-    Reset "RESET" "i/o";
-    /// Connecting failed or took too long.
-    Connect "IO" "i/o";
-    /// A connection broke, or a peer broke the protocol.
-    Io "IO" "i/o";
-    /// The endpoint's identity is not the one required.
-    IdentityRequired "UNKNOWN" "identity required";
+    LoadShed "loadshed";
     /// TLS could not be detected in time.
-    TlsDetectTimeout "UNKNOWN" "tls detection timeout";
-    /// No route, no permission, rate limit, failed by policy: told by families of their own as well.
-    Policy "UNKNOWN" "unexpected";
-    /// The client's message is malformed or too large.
-    Malformed "UNKNOWN" "unexpected";
-    /// Anything that nobody foresaw.
-    Unexpected "UNKNOWN" "unexpected";
+    TlsDetectTimeout "tls detection timeout";
+    /// Connecting failed, a connection broke, or a peer broke the protocol.
+    Io "i/o";
+    /// Anything else.
+    Unexpected "unexpected";
 }

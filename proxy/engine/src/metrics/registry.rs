@@ -5,12 +5,12 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
-    Balancer, Http, InboundRoute, OutboundRoute, Parent, Permit, RouteBackend, Server, Transport, TransportHeaders,
-    WorkerGauges,
+    Balancer, Http, InboundRoute, OutboundRoute, Parent, Permit, RouteBackend, Server, Transport,
+    TransportHeaders, WorkerGauges,
 };
 use super::labels::{
-    BalancerLabels, EndpointLabels, InboundRouteLabels, ParentLabels, PermitLabels, RouteBackendLabels, RouteLabels,
-    ServerLabels, TransportHeaderLabels, TransportLabels, WorkerLabels,
+    BalancerLabels, EndpointLabels, InboundRouteLabels, ParentLabels, PermitLabels, RouteBackendLabels,
+    RouteLabels, ServerLabels, TransportHeaderLabels, TransportLabels, WorkerLabels,
 };
 
 /// Different label sets that one family holds, per process. A worker that asks for one more is given a block that counts
@@ -83,9 +83,9 @@ impl<L: Eq + Hash + Clone, B: Default> Family<L, B> {
 
     /// Forgets the label sets that no worker uses and that `expired` says to forget.
     pub fn forget_unused(&self, mut expired: impl FnMut(&L) -> bool) {
-        self.lock().blocks.retain(|labels, blocks| {
-            blocks.iter().any(|b| Arc::strong_count(b) > 1) || !expired(labels)
-        });
+        self.lock()
+            .blocks
+            .retain(|labels, blocks| blocks.iter().any(|b| Arc::strong_count(b) > 1) || !expired(labels));
     }
 
     /// How often there was no room for another label set.

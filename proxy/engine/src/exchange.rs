@@ -1,0 +1,839 @@
+//! The life of a request: from its head to the last byte of its response.
+//!
+//! ```text
+//! http1 | http2 ─▶ request() ─▶ route ─▶ pick ─▶ place ─▶ send_request() ─┐   (or it waits: for an endpoint, for a connection)
+//!                     │                                                  ▼
+//!                 deliver()  ════ request content ══▶ upstream ══ response content ════ deliver() ═▶ client
+//!                     │                                                  │
+//!                     └──▶ fail(): an answer of our own     respond() ◀──┘     finish(): counted, both legs let go
+//! ```
+//!
+//! Content goes straight from what was read to what will be sent. What the receiving leg cannot take (its window, its
+//! full output, or because it is not there yet) stays in the flow's buffer, and its source is held: an HTTP/1 connection
+//! is not read from, an HTTP/2 stream is given no window. So a flow holds at most one read or one stream window.
+//!
+//! Invariants: the client's leg is there as long as the exchange; the upstream leg from `send_request` until either
+//! side of it has ended. Each leg's connection knows the exchange, and forgets it with [`Worker::finish`].
+
+use std::time::Duration;
+
+use weft_http::fields::{Kind, Leg as FieldLeg};
+use weft_http::h2::{Code, StreamKey};
+use weft_http::head::{Extra, Head, Method, Outgoing, Version};
+use weft_http::orig_proto::OrigProto;
+use weft_policy::FailureKind;
+
+use crate::buffers::{Buf, Spare};
+use crate::conn::{Conn, Stage};
+use crate::discovery::Dispatch;
+use crate::io::{Io, Side};
+use crate::limits::Bound;
+use crate::metrics::Response;
+use crate::pool::{Endpoint, Wire};
+use crate::route::{Chosen, Counts};
+use crate::slab::Key;
+use crate::time::Instant;
+use crate::worker::{Todo, Worker};
+
+/// One request and its response.
+pub(crate) struct Exchange {
+    pub(crate) side: Side,
+    /// The client's leg.
+    pub(crate) down: Leg,
+    /// The server's leg, while there is one.
+    pub(crate) up: Option<Leg>,
+    /// The endpoint that was chosen.
+    pub(crate) endpoint: Option<Key<Endpoint>>,
+    /// What is spoken with it.
+    pub(crate) wire: Wire,
+    pub(crate) method: Method,
+    /// The version of the message, wherever it came from: HTTP/1 carried over HTTP/2 is HTTP/1.
+    pub(crate) version: Version,
+    /// The client speaks gRPC over HTTP/2.
+    pub(crate) grpc: bool,
+    /// HTTP/1 that came, or goes, over HTTP/2.
+    pub(crate) carried: bool,
+    /// The client wants to upgrade, or to CONNECT.
+    pub(crate) tunnel: bool,
+    pub(crate) request: Flow,
+    pub(crate) response: Flow,
+    /// The request's head, while it may be needed again: it waits, or it may have to be sent to another endpoint.
+    parked: Option<Box<Saved>>,
+    /// The response's head has been sent to the client.
+    pub(crate) head_sent: bool,
+    /// What is counted, and what the policy says of it.
+    pub(crate) chosen: Chosen,
+    pub(crate) counts: Counts,
+    pub(crate) status: u16,
+    pub(crate) grpc_status: Option<u8>,
+    /// Endpoints that could not be connected to.
+    attempts: u32,
+    /// The request counts as load of its endpoint.
+    loading: bool,
+    pub(crate) started: Instant,
+    pub(crate) sent_at: Option<Instant>,
+    request_ended: Option<Instant>,
+    moved: Instant,
+    /// Until when it may wait for a connection.
+    wait: Option<Instant>,
+    accounted: usize,
+}
+
+/// A connection, and the stream on it if it has streams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Leg {
+    pub(crate) conn: Key<Conn>,
+    pub(crate) stream: Option<StreamKey>,
+}
+
+/// One direction of an exchange.
+#[derive(Default)]
+pub(crate) struct Flow {
+    /// Content that the receiving leg has not taken.
+    buf: Buf,
+    /// The source has ended: what is in `buf` is the rest.
+    pub(crate) ended: bool,
+    /// Fields after the content.
+    trailers: Option<Box<Saved>>,
+    /// The end is sent.
+    pub(crate) sent: bool,
+    /// Something has been delivered.
+    begun: bool,
+}
+
+/// A head with bytes of its own.
+#[derive(Default)]
+pub(crate) struct Saved {
+    pub(crate) head: Head,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Which way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// From the client to the server.
+    Request,
+    /// From the server to the client.
+    Response,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// As the server said.
+    Whole,
+    /// By the proxy, for this reason.
+    Failed(FailureKind),
+    /// The client gave up.
+    Cancelled,
+    /// The server reset the stream.
+    Reset(Code),
+}
+
+/// Why there will be no (more) response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lost {
+    /// The connection broke, or what came on it was no response.
+    Broken,
+    /// The server reset the stream.
+    Reset(Code),
+    /// The server says that it has not seen the request.
+    NotProcessed,
+}
+
+/// Buffers for heads that are being read, shared by all connections: filled, used and forgotten within one event.
+#[derive(Default)]
+pub(crate) struct HeadScratch {
+    pub(crate) head: Head,
+    pub(crate) trailers: Head,
+    pub(crate) arena: Vec<u8>,
+    pub(crate) extra: Extra,
+    /// Saved heads to be used again.
+    spare: Vec<Box<Saved>>,
+}
+
+/// Saved heads kept for reuse.
+const SPARE_HEADS: usize = 256;
+
+impl HeadScratch {
+    /// A copy with bytes of its own.
+    fn save(&mut self, head: &Head, bytes: &[u8]) -> Box<Saved> {
+        let mut saved = self.spare.pop().unwrap_or_default();
+        saved.head.clone_from(head);
+        saved.bytes.clear();
+        saved.bytes.extend_from_slice(bytes);
+        saved
+    }
+
+    fn give(&mut self, saved: Box<Saved>) {
+        if self.spare.len() < SPARE_HEADS {
+            self.spare.push(saved);
+        }
+    }
+}
+
+impl Exchange {
+    fn new(side: Side, down: Leg, head: &Head, now: Instant) -> Self {
+        Self {
+            side,
+            down,
+            up: None,
+            endpoint: None,
+            wire: Wire::Http1,
+            method: head.method,
+            version: head.version,
+            grpc: head.facts.grpc && head.version == Version::Http2,
+            carried: false,
+            tunnel: head.version != Version::Http2
+                && (head.facts.upgrade.is_some() || head.method == Method::Connect),
+            request: Flow::default(),
+            response: Flow::default(),
+            parked: None,
+            head_sent: false,
+            chosen: Chosen::default(),
+            counts: Counts::None,
+            status: 0,
+            grpc_status: None,
+            attempts: 0,
+            loading: false,
+            started: now,
+            sent_at: None,
+            request_ended: None,
+            moved: now,
+            wait: None,
+            accounted: 0,
+        }
+    }
+
+    pub(crate) fn flow(&mut self, way: Way) -> &mut Flow {
+        match way {
+            Way::Request => &mut self.request,
+            Way::Response => &mut self.response,
+        }
+    }
+
+    /// Where the bytes of one direction come from, and where they go.
+    fn legs(&self, way: Way) -> (Option<Leg>, Option<Leg>) {
+        match way {
+            Way::Request => (Some(self.down), self.up),
+            Way::Response => (self.up, Some(self.down)),
+        }
+    }
+
+    /// What happens at which time, if nothing else does.
+    fn deadlines(&self) -> [(Option<Instant>, FailureKind); 4] {
+        let timeouts = &self.chosen.timeouts;
+        [
+            (self.wait, FailureKind::FailFast),
+            (timeouts.request.map(|t| self.started + t), FailureKind::RequestTimeout),
+            (
+                timeouts.response.and_then(|t| self.request_ended.map(|at| at + t)),
+                FailureKind::ResponseTimeout,
+            ),
+            (timeouts.idle.map(|t| self.moved + t), FailureKind::IdleTimeout),
+        ]
+    }
+
+    /// When the first of its time-outs is over.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines().iter().filter_map(|d| d.0).min()
+    }
+
+    fn held(&self) -> usize {
+        self.request.buf.len() + self.response.buf.len()
+    }
+
+    fn field_leg(&self, way: Way) -> FieldLeg {
+        match (self.side, way) {
+            (Side::Outbound, Way::Request) => FieldLeg::OutboundRequest,
+            (Side::Outbound, Way::Response) => FieldLeg::OutboundResponse,
+            (Side::Inbound, Way::Request) => FieldLeg::InboundRequest,
+            (Side::Inbound, Way::Response) => FieldLeg::InboundResponse,
+        }
+    }
+}
+
+impl Worker {
+    // --- begin
+
+    /// A request's head has come on a connection, from a client. `ended`: it was the whole request.
+    pub(crate) fn request(
+        &mut self,
+        io: &mut impl Io,
+        down: Leg,
+        head: &mut Head,
+        bytes: &[u8],
+        ended: bool,
+    ) {
+        let Some(conn) = self.conns.get(down.conn) else { return };
+        let side = conn.side;
+        let carried = side == Side::Inbound && OrigProto::restore(head);
+        let mut x = Exchange::new(side, down, head, self.now);
+        x.carried = carried;
+        x.request.ended = ended;
+        let full = self.exchanges.len() >= self.config.limits.exchanges;
+        let ex = self.exchanges.insert(x);
+        self.claim(down, ex);
+        if full {
+            self.met(io, Bound::Exchanges);
+            return self.fail(io, ex, FailureKind::LoadShed, None);
+        }
+        let mut extra = std::mem::take(&mut self.heads.extra);
+        extra.clear();
+        self.heads.extra = extra;
+        match self.route(io, ex, head, bytes) {
+            Ok(dispatch) => {
+                if let Some(at) = self.exchanges.get(ex).and_then(Exchange::next_deadline) {
+                    self.exchange_timers.arm(ex.index(), at);
+                }
+                self.pick_and_send(io, ex, dispatch, head, bytes);
+            }
+            Err(refused) => self.refuse_request(io, ex, refused),
+        }
+    }
+
+    /// Sends a request at once if an endpoint and a connection to it are there; else it waits for them.
+    fn pick_and_send(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        dispatch: Dispatch,
+        head: &Head,
+        bytes: &[u8],
+    ) {
+        let endpoint = match dispatch {
+            Dispatch::Endpoint(endpoint) => Some(endpoint),
+            Dispatch::Balancer(balancer) => self.pick_now(io, balancer),
+            Dispatch::Fail => return self.fail(io, ex, FailureKind::BackendFailed, None),
+        };
+        if let Some(endpoint) = endpoint {
+            self.bind(ex, endpoint);
+            if let Some(conn) = self.free_connection_for(ex) {
+                return self.send_request(io, ex, conn, head, bytes);
+            }
+        }
+        self.park(ex, head, bytes);
+        match (endpoint, dispatch) {
+            (Some(endpoint), _) => self.place(io, ex, endpoint),
+            (None, Dispatch::Balancer(balancer)) => self.balance(io, ex, balancer),
+            (None, _) => {}
+        }
+    }
+
+    fn park(&mut self, ex: Key<Exchange>, head: &Head, bytes: &[u8]) {
+        let saved = self.heads.save(head, bytes);
+        if let Some(x) = self.exchanges.get_mut(ex) {
+            x.parked = Some(saved);
+        }
+    }
+
+    /// An endpoint is chosen: that decides what is spoken.
+    fn bind(&mut self, ex: Key<Exchange>, endpoint: Key<Endpoint>) {
+        let prefers_http2 = self.endpoints.get(endpoint).is_some_and(Endpoint::prefers_http2);
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.endpoint = Some(endpoint);
+        x.wire = match x.version {
+            Version::Http2 => Wire::Http2,
+            _ if prefers_http2 && !x.tunnel => Wire::Http2,
+            _ => Wire::Http1,
+        };
+        if x.side == Side::Outbound {
+            x.carried = x.version != Version::Http2 && x.wire == Wire::Http2;
+        }
+    }
+
+    fn free_connection_for(&mut self, ex: Key<Exchange>) -> Option<Key<Conn>> {
+        let x = self.exchanges.get(ex)?;
+        self.free_connection(x.endpoint?, x.wire)
+    }
+
+    /// A balancer has chosen an endpoint for an exchange that waited.
+    pub(crate) fn assign_exchange(&mut self, io: &mut impl Io, ex: Key<Exchange>, endpoint: Key<Endpoint>) {
+        self.bind(ex, endpoint);
+        self.place(io, ex, endpoint);
+    }
+
+    /// It may wait for a connection until then.
+    pub(crate) fn wait_until(&mut self, ex: Key<Exchange>, at: Instant) {
+        if let Some(x) = self.exchanges.get_mut(ex) {
+            x.wait = Some(x.wait.map_or(at, |w| w.min(at)));
+            self.exchange_timers.arm(ex.index(), at);
+        }
+    }
+
+    // --- send
+
+    /// Sends a request that waited.
+    pub(crate) fn send_parked(&mut self, io: &mut impl Io, ex: Key<Exchange>, conn: Key<Conn>) {
+        let Some(saved) = self.exchanges.get_mut(ex).and_then(|x| x.parked.take()) else {
+            return self.fail(io, ex, FailureKind::Unexpected, None);
+        };
+        self.send_request(io, ex, conn, &saved.head, &saved.bytes);
+        self.heads.give(saved);
+    }
+
+    /// Writes the request's head on an upstream connection, and whatever of its content is there.
+    fn send_request(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        conn: Key<Conn>,
+        head: &Head,
+        bytes: &[u8],
+    ) {
+        let now = self.now;
+        let client_id = self.client_id_for(ex);
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let end = x.request.ended && x.request.buf.is_empty() && x.request.trailers.is_none();
+        let mut extra = std::mem::take(&mut self.heads.extra);
+        x.chosen.extra_fields(&mut extra);
+        if let Some(client_id) = &client_id {
+            extra.add(Kind::ClientId, client_id.as_str().as_bytes());
+        }
+        if x.side == Side::Outbound
+            && x.carried
+            && let Some(orig) = OrigProto::of(head)
+        {
+            extra.add(Kind::OrigProto, orig.value());
+        }
+        let message = Outgoing::new(head, bytes, x.field_leg(Way::Request)).with(&extra);
+        let (first_attempt, endpoint) = (x.sent_at.is_none(), x.endpoint);
+        let sent = self.write_request(ex, conn, &message, end);
+        extra.clear();
+        self.heads.extra = extra;
+        let stream = match sent {
+            Ok(stream) => stream,
+            Err(kind) => {
+                self.todo_release(conn);
+                return self.fail(io, ex, kind, None);
+            }
+        };
+        self.count_request(ex, first_attempt);
+        if let Some(e) = endpoint.and_then(|e| self.endpoints.get_mut(e)) {
+            e.load.start();
+        }
+        // Until the server has said something, the request may have to be sent to another: if nothing but the head of a
+        // request is lost, that is possible.
+        let replayable = end && self.exchanges.get(ex).is_some_and(|x| x.parked.is_none());
+        let saved = replayable.then(|| self.heads.save(head, bytes));
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.loading = true;
+        x.up = Some(Leg { conn, stream });
+        x.wait = None;
+        x.sent_at = Some(now);
+        if saved.is_some() {
+            x.parked = saved;
+        }
+        if end {
+            x.request.sent = true;
+            self.request_sent(ex);
+        } else {
+            self.pump(io, ex, Way::Request);
+        }
+    }
+
+    fn request_sent(&mut self, ex: Key<Exchange>) {
+        let now = self.now;
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.request_ended = Some(now);
+        if let Some(at) = x.next_deadline() {
+            self.exchange_timers.arm(ex.index(), at);
+        }
+    }
+
+    // --- content, either way
+
+    /// Content has come for one direction; `end`: and that was all, without trailers.
+    pub(crate) fn deliver(&mut self, io: &mut impl Io, ex: Key<Exchange>, way: Way, data: &[u8], end: bool) {
+        let now = self.now;
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.moved = now;
+        let (source, sink) = x.legs(way);
+        let flow = x.flow(way);
+        flow.ended |= end;
+        let first = !std::mem::replace(&mut flow.begun, true);
+        let direct = flow.buf.is_empty() && !flow.sent;
+        if first && way == Way::Response {
+            self.response_begins(ex);
+        }
+        let mut taken = 0;
+        if direct && let Some(sink) = sink {
+            let (n, ended) = self.write_content(sink, data, end);
+            taken = n;
+            self.credit(source, taken);
+            if ended {
+                return self.flow_sent(io, ex, way);
+            }
+        }
+        let rest = data.get(taken..).unwrap_or_default();
+        if rest.is_empty() && !end {
+            return;
+        }
+        if let Some(x) = self.exchanges.get_mut(ex) {
+            let flow = match way {
+                Way::Request => &mut x.request,
+                Way::Response => &mut x.response,
+            };
+            flow.buf.push(rest, &mut self.spare);
+        }
+        self.account_exchange(ex);
+        if !rest.is_empty() {
+            self.hold(io, source);
+        }
+    }
+
+    /// A direction has ended, perhaps with trailers.
+    pub(crate) fn end_of(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        way: Way,
+        trailers: Option<(&Head, &[u8])>,
+    ) {
+        if way == Way::Response {
+            if let Some((head, bytes)) = trailers {
+                self.see_grpc_status(ex, head, bytes);
+            }
+            if self.exchanges.get(ex).is_some_and(|x| !x.response.begun) {
+                self.response_begins(ex);
+            }
+        }
+        let trailers = trailers.filter(|(head, _)| !head.fields.is_empty());
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let direct = x.flow(way).buf.is_empty();
+        x.flow(way).ended = true;
+        x.flow(way).begun = true;
+        let sink = x.legs(way).1;
+        let leg = x.field_leg(way);
+        match (trailers, sink) {
+            (Some((head, bytes)), Some(sink)) if direct => {
+                self.write_trailers(sink, Some(&Outgoing::new(head, bytes, leg)));
+                self.flow_sent(io, ex, way);
+            }
+            (Some((head, bytes)), _) => {
+                let saved = self.heads.save(head, bytes);
+                if let Some(x) = self.exchanges.get_mut(ex) {
+                    x.flow(way).trailers = Some(saved);
+                }
+            }
+            (None, _) => self.pump(io, ex, way),
+        }
+    }
+
+    /// Sends what the receiving leg takes of what waits in a flow.
+    pub(crate) fn pump(&mut self, io: &mut impl Io, ex: Key<Exchange>, way: Way) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let (source, Some(sink)) = x.legs(way) else { return };
+        let leg = x.field_leg(way);
+        let flow = x.flow(way);
+        if flow.sent {
+            return;
+        }
+        let end = flow.ended && flow.trailers.is_none();
+        let mut buf = std::mem::take(&mut flow.buf);
+        let mut ended = false;
+        if !buf.is_empty() || end {
+            let (taken, all) = self.write_content(sink, buf.bytes(), end);
+            ended = all;
+            buf.consume(taken, &mut self.spare);
+            self.credit(source, taken);
+        }
+        let empty = buf.is_empty();
+        let Some(x) = self.exchanges.get_mut(ex) else { return buf.clear(&mut self.spare) };
+        x.flow(way).buf = buf;
+        let trailers = if empty { x.flow(way).trailers.take() } else { None };
+        self.account_exchange(ex);
+        if let Some(saved) = trailers {
+            self.write_trailers(sink, Some(&Outgoing::new(&saved.head, &saved.bytes, leg)));
+            self.heads.give(saved);
+            ended = true;
+        }
+        if ended {
+            self.flow_sent(io, ex, way);
+        } else if empty && let Some(source) = source {
+            self.resume(io, source.conn);
+        }
+    }
+
+    /// One direction is complete on the receiving leg.
+    fn flow_sent(&mut self, io: &mut impl Io, ex: Key<Exchange>, way: Way) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.flow(way).sent = true;
+        match way {
+            Way::Request => {
+                self.request_sent(ex);
+                // The response may have been complete before.
+                if self.exchanges.get(ex).is_some_and(|x| x.response.sent) {
+                    self.finish(io, ex, End::Whole);
+                }
+            }
+            Way::Response => self.finish(io, ex, End::Whole),
+        }
+    }
+
+    /// The leg that content comes from is not to bring more for now.
+    fn hold(&mut self, io: &mut impl Io, source: Option<Leg>) {
+        // HTTP/2 is held by its windows.
+        if let Some(Leg { conn, stream: None }) = source {
+            self.pause(io, conn);
+        }
+    }
+
+    fn account_exchange(&mut self, ex: Key<Exchange>) {
+        if let Some(x) = self.exchanges.get_mut(ex) {
+            let held = x.held();
+            self.buffered = self.buffered + held - x.accounted;
+            x.accounted = held;
+        }
+    }
+
+    // --- respond
+
+    /// An interim response (1xx other than 101): for clients that know such a thing.
+    pub(crate) fn interim(&mut self, ex: Key<Exchange>, head: &Head, bytes: &[u8]) {
+        let Some(x) = self.exchanges.get(ex) else { return };
+        if x.head_sent || x.version == Version::Http10 {
+            return;
+        }
+        let (down, leg) = (x.down, x.field_leg(Way::Response));
+        let _ = self.write_response(down, ex, &Outgoing::new(head, bytes, leg), false);
+    }
+
+    /// The response's head has come. `ended`: it was the whole response.
+    pub(crate) fn respond(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        head: &mut Head,
+        bytes: &[u8],
+        ended: bool,
+    ) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.moved = self.now;
+        x.status = head.status;
+        let saved = x.parked.take();
+        let mut extra = std::mem::take(&mut self.heads.extra);
+        extra.clear();
+        if x.carried {
+            match x.side {
+                Side::Outbound => drop(OrigProto::restore(head)),
+                Side::Inbound => {
+                    if let Some(orig) = OrigProto::of(head) {
+                        extra.add(Kind::OrigProto, orig.value());
+                    }
+                }
+            }
+        }
+        x.chosen.edit_response(head, bytes, &mut extra);
+        if x.side == Side::Outbound && head.facts.l5d_close && !x.chosen.balanced {
+            // The peer's application is gone, and only a new connection would find another.
+            self.close_after_response(ex);
+        }
+        if let Some(saved) = saved {
+            self.heads.give(saved);
+        }
+        self.see_grpc_status(ex, head, bytes);
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.head_sent = true;
+        x.response.ended = ended;
+        let (down, leg) = (x.down, x.field_leg(Way::Response));
+        let written = self.write_response(down, ex, &Outgoing::new(head, bytes, leg).with(&extra), ended);
+        extra.clear();
+        self.heads.extra = extra;
+        if written.is_err() {
+            // Nothing of it went out.
+            if let Some(x) = self.exchanges.get_mut(ex) {
+                x.head_sent = false;
+            }
+            return self.fail(io, ex, FailureKind::Io, Some("the response cannot be written"));
+        }
+        if ended {
+            self.response_begins(ex);
+            self.flow_sent(io, ex, Way::Response);
+        }
+    }
+
+    /// The first byte after the head, or the end: what latency is measured to.
+    fn response_begins(&mut self, ex: Key<Exchange>) {
+        let now = self.now;
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let took = now - x.sent_at.unwrap_or(x.started);
+        if std::mem::take(&mut x.loading)
+            && let Some(e) = x.endpoint.and_then(|e| self.endpoints.get_mut(e))
+        {
+            e.load.finish();
+            e.load.observe(now, took);
+        }
+        self.count_latency(ex, took);
+    }
+
+    fn see_grpc_status(&mut self, ex: Key<Exchange>, head: &Head, bytes: &[u8]) {
+        if let Some(value) = head.value(bytes, Kind::GrpcStatus)
+            && let Some(x) = self.exchanges.get_mut(ex)
+            && (x.grpc || x.version == Version::Http2)
+        {
+            x.grpc_status = std::str::from_utf8(value).ok().and_then(|s| s.parse().ok());
+        }
+    }
+
+    // --- what goes wrong
+
+    /// Nobody could be connected to for an exchange that waited.
+    pub(crate) fn not_connected(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        kind: FailureKind,
+        error: &std::io::Error,
+    ) {
+        let most = self.config.limits.connect_attempts;
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.attempts += 1;
+        x.endpoint = None;
+        match x.chosen.balancer {
+            Some(balancer) if x.attempts < most => self.balance(io, ex, balancer),
+            _ => self.fail(io, ex, kind, Some(&error.to_string())),
+        }
+    }
+
+    /// The server's leg is gone before the response was complete.
+    pub(crate) fn upstream_lost(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.up = None;
+        if !x.head_sent && self.try_elsewhere(io, ex, lost) {
+            return;
+        }
+        let Some(x) = self.exchanges.get(ex) else { return };
+        match lost {
+            // Between HTTP/2 and HTTP/2 a reset is passed on as it is.
+            Lost::Reset(code) if !x.carried && x.down.stream.is_some() => {
+                self.reset_leg(x.down, code);
+                self.finish(io, ex, End::Reset(code));
+            }
+            Lost::Reset(_) => self.fail(io, ex, FailureKind::UpgradedReset, None),
+            Lost::Broken | Lost::NotProcessed => self.fail(io, ex, FailureKind::Io, None),
+        }
+    }
+
+    /// Sends a request again that the server has not seen, or that a connection took down with it unanswered and that is
+    /// safe to repeat (RFC 9110 9.2.2). False if that cannot be.
+    fn try_elsewhere(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) -> bool {
+        let most = self.config.limits.connect_attempts;
+        self.unload(ex);
+        let Some(x) = self.exchanges.get_mut(ex) else { return false };
+        let unseen = matches!(lost, Lost::NotProcessed | Lost::Reset(Code::REFUSED_STREAM));
+        let idempotent =
+            matches!(x.method, Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete);
+        let again = unseen || lost == Lost::Broken && idempotent;
+        x.attempts += 1;
+        if !again || x.parked.is_none() || x.attempts >= most {
+            return false;
+        }
+        x.request.sent = false;
+        match (x.chosen.balancer, x.endpoint) {
+            (Some(balancer), _) => self.balance(io, ex, balancer),
+            (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The client is gone or has given up.
+    pub(crate) fn cancelled(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
+        self.finish(io, ex, End::Cancelled);
+    }
+
+    /// One of its times is over.
+    pub(crate) fn exchange_timed_out(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
+        let now = self.now;
+        let Some(x) = self.exchanges.get(ex) else { return };
+        let due = x.deadlines().into_iter().find(|(at, _)| at.is_some_and(|at| at <= now));
+        if let Some((_, kind)) = due {
+            self.fail(io, ex, kind, None);
+        }
+    }
+
+    // --- end
+
+    /// Counts an exchange and lets go of both legs: whole ones can be used again.
+    pub(crate) fn finish(&mut self, io: &mut impl Io, ex: Key<Exchange>, end: End) {
+        self.unload(ex);
+        self.count_end(ex, end);
+        let Some(mut x) = self.exchanges.remove(ex) else { return };
+        self.buffered -= x.accounted;
+        x.request.clear(&mut self.spare, &mut self.heads);
+        x.response.clear(&mut self.spare, &mut self.heads);
+        if let Some(saved) = x.parked.take() {
+            self.heads.give(saved);
+        }
+        if let Some(up) = x.up {
+            let whole = end == End::Whole && x.request.sent && x.response.ended;
+            self.let_go_of_server(io, up, whole);
+        }
+        self.let_go_of_client(io, x.down, x.request.ended, x.response.sent);
+        if let Some(endpoint) = x.endpoint
+            && self.endpoints.get(endpoint).is_some_and(|e| !e.waiting.is_empty())
+        {
+            self.todo.push_back(Todo::Serve(endpoint));
+        }
+    }
+
+    /// It does not burden its endpoint any more.
+    fn unload(&mut self, ex: Key<Exchange>) {
+        if let Some(x) = self.exchanges.get_mut(ex)
+            && std::mem::take(&mut x.loading)
+            && let Some(e) = x.endpoint.and_then(|e| self.endpoints.get_mut(e))
+        {
+            e.load.finish();
+        }
+    }
+
+    /// What is counted of how an exchange ended.
+    pub(crate) fn outcome(x: &Exchange, end: End) -> Response {
+        let error = match end {
+            End::Whole => "",
+            End::Failed(kind) => kind.answer().stream_error,
+            End::Cancelled => "CANCEL",
+            End::Reset(Code::REFUSED_STREAM) => "REFUSED",
+            End::Reset(Code::ENHANCE_YOUR_CALM) => "ENHANCE_YOUR_CALM",
+            End::Reset(Code::CANCEL) => "CANCEL",
+            End::Reset(_) => "RESET",
+        };
+        let grpc_failed = matches!(x.grpc_status, Some(2 | 4 | 7 | 13 | 14 | 15));
+        let success =
+            matches!(end, End::Whole | End::Failed(_)) && error.is_empty() && x.status < 500 && !grpc_failed;
+        Response { status: x.status, grpc_status: x.grpc_status, success, error }
+    }
+
+    /// Tells a leg's connection which exchange is on it.
+    fn claim(&mut self, leg: Leg, ex: Key<Exchange>) {
+        let Some(conn) = self.conns.get_mut(leg.conn) else { return };
+        match (&mut conn.stage, leg.stream) {
+            (Stage::Http1Server(server), _) => server.exchange = Some(ex),
+            (Stage::Http2(http2), Some(stream)) => http2.connection.set_owner(stream, ex.owner()),
+            _ => {}
+        }
+    }
+}
+
+impl Flow {
+    /// Drops what nobody will take any more.
+    pub(crate) fn clear(&mut self, spare: &mut Spare, heads: &mut HeadScratch) {
+        self.buf.clear(spare);
+        if let Some(saved) = self.trailers.take() {
+            heads.give(saved);
+        }
+    }
+}
+
+impl Key<Exchange> {
+    /// What an HTTP/2 stream calls its exchange.
+    pub(crate) fn owner(self) -> u32 {
+        u32::try_from(self.index()).unwrap_or(weft_http::h2::NO_OWNER)
+    }
+}
+
+/// How long until a moment, for codecs that count time as a duration.
+pub(crate) fn since_start(now: Instant) -> Duration {
+    now.since(Instant::START)
+}

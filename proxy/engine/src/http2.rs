@@ -1,0 +1,320 @@
+//! HTTP/2 connections of either end: from events to the calls of an exchange.
+//!
+//! A stream is known to its connection's codec by the slot of its exchange. What a stream's windows do not take waits
+//! in the exchange's flow; the codec says when there is room again. What the connection's full output does not take is
+//! remembered here, and goes on when that has drained.
+
+use std::sync::Arc;
+
+use weft_http::h2::{self, Cause, Code, Connection, Event, Role, StreamKey};
+use weft_http::head::Head;
+
+use crate::conn::{After, Closing, Conn, Stage, Timeout};
+use crate::exchange::{Exchange, Leg, Lost, Way, since_start};
+use crate::io::Io;
+use crate::slab::Key;
+use crate::time::Instant;
+use crate::worker::{Todo, Worker};
+
+/// A connection with streams.
+pub(crate) struct Http2 {
+    pub(crate) connection: Connection,
+    /// Streams that had something to send when the connection's output was full.
+    pub(crate) stalled: Vec<StreamKey>,
+}
+
+impl Http2 {
+    /// True if another stream can be opened on it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.connection.can_open().is_ok()
+    }
+}
+
+impl Worker {
+    /// The protocol of a connection is HTTP/2 from here on.
+    pub(crate) fn start_http2(&mut self, io: &mut impl Io, id: Key<Conn>, role: Role) {
+        let config = Arc::clone(match role {
+            Role::Server => &self.http2_server,
+            Role::Client => &self.http2_client,
+        });
+        let now = since_start(self.now);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let connection = Connection::new(role, config, conn.output.writer(&mut self.spare), now);
+        conn.stage = Stage::Http2(Box::new(Http2 { connection, stalled: Vec::new() }));
+        if self.draining.is_some() && role == Role::Server {
+            self.drain_http2(id);
+        }
+        self.mark(id);
+        self.todo.push_back(Todo::Consume(id));
+        self.tell_interest(io, id);
+        self.http2_deadline(id);
+    }
+
+    /// Frames; how many bytes were used.
+    pub(crate) fn http2_frames(&mut self, io: &mut impl Io, id: Key<Conn>, bytes: &[u8]) -> usize {
+        let mut head = std::mem::take(&mut self.heads.head);
+        let mut arena = std::mem::take(&mut self.heads.arena);
+        let used = self.http2_frames_in(io, id, bytes, &mut head, &mut arena);
+        self.heads.head = head;
+        self.heads.arena = arena;
+        used
+    }
+
+    fn http2_frames_in(
+        &mut self,
+        io: &mut impl Io,
+        id: Key<Conn>,
+        bytes: &[u8],
+        head: &mut Head,
+        arena: &mut Vec<u8>,
+    ) -> usize {
+        let now = since_start(self.now);
+        let mut input = bytes;
+        loop {
+            let Some(conn) = self.conns.get_mut(id) else { return bytes.len() };
+            let Stage::Http2(http2) = &mut conn.stage else { break };
+            let before = conn.output.len();
+            let next =
+                http2.connection.next(&mut input, head, arena, conn.output.writer(&mut self.spare), now);
+            let role = http2.connection.role();
+            let wrote = conn.output.len() > before;
+            conn.output.release_if_empty(&mut self.spare);
+            if wrote {
+                self.mark(id);
+            }
+            match next {
+                Ok(Some(event)) => match role {
+                    Role::Server => self.http2_server_event(io, id, event, head, arena),
+                    Role::Client => self.http2_client_event(io, id, event, head, arena),
+                },
+                Ok(None) => break,
+                Err(error) => {
+                    self.http2_over(io, id, error);
+                    return bytes.len();
+                }
+            }
+        }
+        self.http2_deadline(id);
+        bytes.len() - input.len()
+    }
+
+    // --- a client's connection
+
+    fn http2_server_event(
+        &mut self,
+        io: &mut impl Io,
+        id: Key<Conn>,
+        event: Event<'_>,
+        head: &mut Head,
+        arena: &[u8],
+    ) {
+        match event {
+            Event::Head { stream, end, .. } => {
+                self.request(io, Leg { conn: id, stream: Some(stream) }, head, arena, end);
+            }
+            Event::Oversized { stream, fault, .. } => {
+                let down = Leg { conn: id, stream: Some(stream) };
+                self.malformed_http2_request(io, down, fault);
+            }
+            Event::Data { stream, owner, data, end } => match self.exchange_at(owner) {
+                Some(ex) => self.deliver(io, ex, Way::Request, data, end),
+                None => self.credit(Some(Leg { conn: id, stream: Some(stream) }), data.len()),
+            },
+            Event::Trailers { owner, .. } => {
+                if let Some(ex) = self.exchange_at(owner) {
+                    self.end_of(io, ex, Way::Request, Some((head, arena)));
+                }
+            }
+            Event::Reset { owner, .. } => {
+                if let Some(ex) = self.exchange_at(owner) {
+                    self.cancelled(io, ex);
+                }
+            }
+            Event::Writable { owner, .. } => {
+                if let Some(ex) = self.exchange_at(owner) {
+                    self.pump(io, ex, Way::Response);
+                }
+            }
+            Event::Rejected { .. } | Event::Settings | Event::GoAway { .. } | Event::Pong { .. } => {}
+        }
+        self.http2_finished(id);
+    }
+
+    // --- a server's connection
+
+    fn http2_client_event(
+        &mut self,
+        io: &mut impl Io,
+        id: Key<Conn>,
+        event: Event<'_>,
+        head: &mut Head,
+        arena: &[u8],
+    ) {
+        match event {
+            Event::Head { owner, end, .. } => match self.exchange_at(owner) {
+                Some(ex) if head.status < 200 => self.interim(ex, head, arena),
+                Some(ex) => self.respond(io, ex, head, arena, end),
+                None => {}
+            },
+            Event::Data { stream, owner, data, end } => match self.exchange_at(owner) {
+                Some(ex) => self.deliver(io, ex, Way::Response, data, end),
+                None => self.credit(Some(Leg { conn: id, stream: Some(stream) }), data.len()),
+            },
+            Event::Trailers { owner, .. } => {
+                if let Some(ex) = self.exchange_at(owner) {
+                    self.end_of(io, ex, Way::Response, Some((head, arena)));
+                }
+            }
+            Event::Reset { owner, code, cause, .. } => {
+                if let Some(ex) = self.exchange_at(owner) {
+                    let lost = match cause {
+                        Cause::GoAway => Lost::NotProcessed,
+                        Cause::Peer => Lost::Reset(code),
+                        Cause::Error(_) => Lost::Broken,
+                    };
+                    self.stream_reset(io, ex, lost);
+                }
+            }
+            Event::Writable { owner, .. } => {
+                if let Some(ex) = self.exchange_at(owner) {
+                    self.pump(io, ex, Way::Request);
+                }
+            }
+            Event::GoAway { .. } => self.unpool_http2(io, id),
+            Event::Settings => {
+                // The peer may take more streams than before.
+                if let Some(endpoint) = self.conns.get(id).and_then(|c| c.endpoint) {
+                    self.todo.push_back(Todo::Serve(endpoint));
+                }
+            }
+            Event::Oversized { .. } | Event::Rejected { .. } | Event::Pong { .. } => {}
+        }
+        self.http2_finished(id);
+    }
+
+    /// The server has reset a stream. After a whole response that only says that it wants no more of the request.
+    fn stream_reset(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        if x.head_sent && x.response.ended && lost == Lost::Reset(Code::NO_ERROR) {
+            x.up = None;
+            return self.pump(io, ex, Way::Response);
+        }
+        self.upstream_lost(io, ex, lost);
+    }
+
+    fn exchange_at(&self, owner: u32) -> Option<Key<Exchange>> {
+        (owner != h2::NO_OWNER).then(|| self.exchanges.key_at(owner as usize)).flatten()
+    }
+
+    // --- either
+
+    /// The connection's output has drained: streams that it held up go on.
+    pub(crate) fn pump_connection(&mut self, io: &mut impl Io, id: Key<Conn>) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &mut conn.stage {
+            Stage::Http1Server(server) => {
+                if let Some(ex) = server.exchange {
+                    self.pump(io, ex, Way::Response);
+                }
+            }
+            Stage::Http1Client(client) => {
+                if let Some(ex) = client.exchange {
+                    self.pump(io, ex, Way::Request);
+                }
+            }
+            Stage::Http2(http2) => {
+                let way = match http2.connection.role() {
+                    Role::Server => Way::Response,
+                    Role::Client => Way::Request,
+                };
+                let stalled = std::mem::take(&mut http2.stalled);
+                let owners: Vec<_> = stalled.iter().filter_map(|s| http2.connection.owner(*s)).collect();
+                for ex in owners.into_iter().filter_map(|o| self.exchange_at(o)).collect::<Vec<_>>() {
+                    self.pump(io, ex, way);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The connection is over for a fault of the peer's; GOAWAY, which says which, is in the output.
+    fn http2_over(&mut self, io: &mut impl Io, id: Key<Conn>, _error: h2::ConnectionError) {
+        self.mark(id);
+        self.lose_streams(io, id);
+        self.after_sent(id, After::Close);
+        self.set_deadline(id, Some((self.now + self.config.discard_timeout, Timeout::Discard)));
+    }
+
+    /// The peer has closed.
+    pub(crate) fn http2_ended(&mut self, io: &mut impl Io, id: Key<Conn>) {
+        self.lose_streams(io, id);
+        self.after_sent(id, After::Close);
+    }
+
+    /// All streams are gone with their connection.
+    pub(crate) fn lose_streams(&mut self, io: &mut impl Io, id: Key<Conn>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let Stage::Http2(http2) = &conn.stage else { return };
+        let role = http2.connection.role();
+        let owners: Vec<_> = http2.connection.streams().map(|(_, owner)| owner).collect();
+        if role == Role::Client {
+            self.unpool_http2(io, id);
+        }
+        for ex in owners.into_iter().filter_map(|o| self.exchange_at(o)).collect::<Vec<_>>() {
+            match role {
+                Role::Server => self.cancelled(io, ex),
+                Role::Client => self.upstream_lost(io, ex, Lost::Broken),
+            }
+        }
+    }
+
+    fn http2_finished(&mut self, id: Key<Conn>) {
+        if let Some(conn) = self.conns.get(id)
+            && let Stage::Http2(http2) = &conn.stage
+            && http2.connection.is_finished()
+        {
+            self.after_sent(id, After::Close);
+        }
+    }
+
+    /// No new streams; those that are open go on.
+    pub(crate) fn drain_http2(&mut self, id: Key<Conn>) {
+        let now = since_start(self.now);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Stage::Http2(http2) = &mut conn.stage else { return };
+        http2.connection.shut_down(conn.output.writer(&mut self.spare), now);
+        conn.output.release_if_empty(&mut self.spare);
+        self.mark(id);
+        self.http2_finished(id);
+        self.http2_deadline(id);
+    }
+
+    fn http2_deadline(&mut self, id: Key<Conn>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let Stage::Http2(http2) = &conn.stage else { return };
+        let next = http2.connection.next_deadline().map(|d| (Instant::START + d, Timeout::KeepAlive));
+        if conn.deadline != next {
+            self.set_deadline(id, next);
+        }
+    }
+
+    /// The codec's own time has come: to ask whether the peer is there, or to give it up.
+    pub(crate) fn keepalive(&mut self, io: &mut impl Io, id: Key<Conn>) {
+        let now = since_start(self.now);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Stage::Http2(http2) = &mut conn.stage else { return };
+        let result = http2.connection.expired(conn.output.writer(&mut self.spare), now);
+        conn.output.release_if_empty(&mut self.spare);
+        self.mark(id);
+        match result {
+            Ok(()) => self.http2_deadline(id),
+            Err(error) => {
+                self.http2_over(io, id, error);
+                if matches!(error, h2::ConnectionError::KeepaliveTimeout) {
+                    self.todo.push_back(Todo::Close(id, Closing::Cut));
+                }
+            }
+        }
+        self.http2_finished(id);
+    }
+}
