@@ -1,2 +1,5 @@
-//! Placeholder until the first real code.
-fn main() {}
+//! `weft-proxy`: configured by `LINKERD2_PROXY_*` alone.
+
+fn main() -> std::process::ExitCode {
+    weft_proxy::run::main()
+}
