@@ -1,0 +1,2 @@
+//! Redirection in network namespaces.
+fn main() {}
