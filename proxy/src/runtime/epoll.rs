@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
 /// Whom an event is for.
@@ -17,10 +17,7 @@ pub(super) enum Source {
     /// The listener of this index.
     Listener(u32),
     /// A socket: its slot, and the slot's generation, by which events that outlived their socket are told.
-    Socket {
-        slot: u32,
-        generation: u32,
-    },
+    Socket { slot: u32, generation: u32 },
 }
 
 pub(super) struct Epoll(OwnedFd);

@@ -45,13 +45,18 @@ impl Listeners {
         let mut listeners = Self { outbound: Vec::new(), inbound: Vec::new(), workers: Vec::new() };
         listeners.workers.resize_with(config.workers.get(), Vec::new);
         for (side, settings) in [(Side::Outbound, &config.outbound), (Side::Inbound, &config.inbound)] {
-            let options =
-                ListenOptions { backlog: settings.backlog.unwrap_or(DEFAULT_BACKLOG), ..ListenOptions::default() };
+            let options = ListenOptions {
+                backlog: settings.backlog.unwrap_or(DEFAULT_BACKLOG),
+                ..ListenOptions::default()
+            };
             for wanted in &settings.listen {
                 let mut address = *wanted;
                 for worker in &mut listeners.workers {
-                    let socket = bind(address, options, settings)
-                        .map_err(|source| BindError { address, outbound: side == Side::Outbound, source })?;
+                    let socket = bind(address, options, settings).map_err(|source| BindError {
+                        address,
+                        outbound: side == Side::Outbound,
+                        source,
+                    })?;
                     address = socket.local_addr().unwrap_or(address);
                     worker.push(Listener { socket, side });
                 }

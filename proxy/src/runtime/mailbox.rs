@@ -121,7 +121,9 @@ mod tests {
 
     fn shown(answer: &Answer) -> String {
         match answer {
-            Answer::Discovered { target, policy: Err(error) } => format!("{}:{}", target.port(), error.reason),
+            Answer::Discovered { target, policy: Err(error) } => {
+                format!("{}:{}", target.port(), error.reason)
+            }
             Answer::Drain => "drain".to_owned(),
             other => panic!("{other:?}"),
         }
@@ -146,7 +148,10 @@ mod tests {
         assert_eq!(mailbox.mail().latest.len(), 3);
         let mail = mailbox.take();
         assert!(!mail.accept && !readable(&mailbox));
-        assert_eq!(mail.answers().map(|answer| shown(&answer)).collect::<Vec<_>>(), ["1:999", "2:b", "drain"]);
+        assert_eq!(
+            mail.answers().map(|answer| shown(&answer)).collect::<Vec<_>>(),
+            ["1:999", "2:b", "drain"]
+        );
         assert!(mailbox.take().is_empty());
 
         mailbox.accept();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 use weft_engine::io::{Note, Side};
 
 use super::Counters;
@@ -43,7 +43,8 @@ impl Notes {
     fn admit(&mut self, now: Duration) -> bool {
         let passed = u64::try_from(now.saturating_sub(self.refilled).as_nanos()).unwrap_or(u64::MAX);
         self.refilled = now;
-        self.room = self.room.saturating_add(passed.saturating_mul(PER_SECOND.into())).min(u64::from(BURST) * LINE);
+        self.room =
+            self.room.saturating_add(passed.saturating_mul(PER_SECOND.into())).min(u64::from(BURST) * LINE);
         match self.room.checked_sub(LINE) {
             Some(rest) => {
                 self.room = rest;
@@ -88,8 +89,6 @@ fn log(note: &Note<'_>) {
         Note::BoundMet { bound } => {
             warn!(bound, "a bound was met for the first time; from now on it is only counted");
         }
-        #[allow(unreachable_patterns, reason = "notes may be added")]
-        ref other => debug!(?other),
     }
 }
 
@@ -101,9 +100,8 @@ mod tests {
     fn a_flood_of_notes_is_cut() {
         let counters = Arc::<Counters>::default();
         let mut notes = Notes::new(Arc::clone(&counters));
-        let mut admitted = |from: u64, to: u64| {
-            (from..to).filter(|ms| notes.admit(Duration::from_millis(*ms))).count()
-        };
+        let mut admitted =
+            |from: u64, to: u64| (from..to).filter(|ms| notes.admit(Duration::from_millis(*ms))).count();
         assert_eq!(admitted(0, 1), 1);
         let first = admitted(1, 1001);
         assert!((118..=120).contains(&first), "the burst and a second's lines: {first}");

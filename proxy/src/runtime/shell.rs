@@ -31,7 +31,12 @@ pub struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(config: &Config, number: u32, questions: Asker, counters: Arc<Counters>) -> io::Result<Self> {
+    pub(super) fn new(
+        config: &Config,
+        number: u32,
+        questions: Asker,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
         Ok(Self {
             epoll: Epoll::new()?,
             sockets: Sockets::default(),

@@ -1,5 +1,7 @@
 //! The event loop with simple workers, over loopback.
 
+mod worker;
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -28,7 +30,10 @@ struct Started {
     outbound: SocketAddr,
 }
 
-fn start_with<D: Drive>(config: &Config, build: impl Fn(u32, &mut Shell) -> D + Send + Sync + 'static) -> Started {
+fn start_with<D: Drive>(
+    config: &Config,
+    build: impl Fn(u32, &mut Shell) -> D + Send + Sync + 'static,
+) -> Started {
     let listeners = Listeners::bind(config).unwrap();
     let outbound = listeners.outbound()[0];
     let (runtime, questions) = start(config, listeners, build).unwrap();
@@ -39,6 +44,7 @@ fn client(address: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.set_write_timeout(Some(PATIENCE)).unwrap();
+    client.set_nodelay(true).unwrap();
     client
 }
 
@@ -368,10 +374,8 @@ async fn connecting_and_its_failures() {
         (listening.local_addr().unwrap(), 1, "Uncategorized"),
     ];
     for (target, open_sockets, expected) in cases {
-        let started = start_with(&config(1, |limits| limits.open_sockets = open_sockets), move |_, _| Connect {
-            target,
-            clients: HashMap::new(),
-            accepted: 0,
+        let started = start_with(&config(1, |limits| limits.open_sockets = open_sockets), move |_, _| {
+            Connect { target, clients: HashMap::new(), accepted: 0 }
         });
         started.handle.accept();
         let mut told = String::new();
@@ -447,7 +451,9 @@ async fn questions_answers_and_deadlines() {
         seen.push((worker, port));
         let policy = Err(DiscoverError { reason: "none".into() });
         if u32::from(port) < worker + 2 {
-            started.handle.answer(worker, Answer::Discovered { target: ([127, 0, 0, 1], port).into(), policy });
+            started
+                .handle
+                .answer(worker, Answer::Discovered { target: ([127, 0, 0, 1], port).into(), policy });
         }
     }
     seen.sort_unstable();
