@@ -52,9 +52,10 @@ pub struct StreamOptions {
 pub struct Destination {
     /// The address; IPv4 is always written as such, never mapped into IPv6.
     pub address: SocketAddr,
-    /// Whether the kernel remembered a redirection. If not, the address is the one the socket itself has: the
-    /// client connected to the proxy, or redirection left the address alone (TPROXY).
-    pub redirected: bool,
+    /// Whether the kernel's connection table knew it, which it does wherever a rule redirects anything. If not, the
+    /// address is the one the socket itself has: the client connected to the proxy, or redirection left the address
+    /// alone (TPROXY).
+    pub tracked: bool,
 }
 
 /// Opens a listener that does not block. An IPv6 wildcard address takes IPv4 as well.
@@ -167,7 +168,7 @@ pub fn set_options(socket: &impl AsFd, options: &StreamOptions) -> io::Result<()
 /// The kernel keeps that in its connection table: `SO_ORIGINAL_DST` for IPv4, also on an IPv6 socket that carries
 /// IPv4, and `IP6T_SO_ORIGINAL_DST` for IPv6. Where nothing redirects (no rule in the namespace, or an entry
 /// flushed from the table) there is no such entry; then the socket's own address is the answer, marked as not
-/// redirected. With rules in place a connection that was not redirected reports its own address, too.
+/// tracked. With rules in place a connection that was not redirected reports its own address, too.
 ///
 /// # Errors
 /// Those of `getsockopt` other than "no entry" and "not known here".
@@ -179,11 +180,11 @@ pub fn original_destination(socket: &TcpStream, peer: SocketAddr) -> io::Result<
     match asked {
         Ok(address) => {
             let address = address.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-            Ok(Destination { address: canonical(address), redirected: true })
+            Ok(Destination { address: canonical(address), tracked: true })
         }
         Err(error) => match Errno::from_io_error(&error) {
             Some(Errno::NOENT | Errno::NOPROTOOPT | Errno::OPNOTSUPP) => {
-                Ok(Destination { address: canonical(socket.local_addr()?), redirected: false })
+                Ok(Destination { address: canonical(socket.local_addr()?), tracked: false })
             }
             _ => Err(error),
         },

@@ -125,6 +125,16 @@ fn a_refused_connection_is_told() {
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
 
+/// A mark takes a privilege; whoever lacks it is told, instead of going on without.
+#[test]
+fn a_mark_is_set_or_refused() {
+    let (_listener, address) = local(Ipv4Addr::LOCALHOST);
+    match connect(address, &StreamOptions { mark: Some(7), ..StreamOptions::default() }) {
+        Ok(socket) => assert_eq!(SockRef::from(&socket).mark().unwrap(), 7),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+    }
+}
+
 #[test]
 fn a_reset_is_seen_as_one() {
     let (mut client, server) = pair(StreamOptions::default());
