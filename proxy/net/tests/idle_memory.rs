@@ -1,4 +1,5 @@
 //! What an idle TLS connection keeps. A process of its own, because it looks at the memory of the whole process.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::io::IoSlice;
 
