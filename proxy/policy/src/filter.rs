@@ -44,7 +44,7 @@ pub enum Filter {
 /// An injected HTTP failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpFailure {
-    /// The status to answer with, 100 to 599.
+    /// The status to answer with, 100 to 999.
     pub status: u16,
     /// Why.
     pub message: Arc<str>,

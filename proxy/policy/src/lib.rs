@@ -2,7 +2,7 @@
 //!
 //! Owns what a control plane tells a proxy, as immutable snapshots ([`outbound::Policy`],
 //! [`inbound::ServerPolicy`], [`outbound::EndpointSet`]); both conversions to and from `linkerd2-proxy-api`
-//! (`from_pb`, `to_pb`); and the decisions on them: find a route, choose a backend, apply filters, authorize.
+//! ([`from_pb`], [`to_pb`]); and the decisions on them: find a route, choose a backend, apply filters, authorize.
 //! A decision borrows from the snapshot, allocates nothing, and says which rule and which layer made it, so that
 //! refusal, log line, metric and explanation are views of one value. [`failure`] is the one table from what went
 //! wrong to the answer the client gets.
@@ -18,6 +18,7 @@
 
 pub mod failure;
 pub mod filter;
+pub mod from_pb;
 pub mod header;
 pub mod inbound;
 pub mod limits;
@@ -25,6 +26,7 @@ pub mod matching;
 pub mod outbound;
 pub mod pattern;
 pub mod request;
+pub mod to_pb;
 
 pub use self::{
     failure::FailureKind,

@@ -400,6 +400,17 @@ impl Backoff {
     }
 }
 
+impl Accrual {
+    /// The window of [`Accrual::Unified`], where none is named.
+    pub const DEFAULT_WINDOW: Duration = Duration::from_secs(10);
+    /// The shortest window.
+    pub const MIN_WINDOW: Duration = Duration::from_millis(10);
+    /// Requests a window needs, where no number is named.
+    pub const DEFAULT_MIN_REQUESTS: u32 = 5;
+    /// The most requests a window may need.
+    pub const MAX_MIN_REQUESTS: u32 = 1_000_000;
+}
+
 // === impl OpaqueRoutes, TlsRoutes ===
 
 impl OpaqueRoutes {
