@@ -485,6 +485,8 @@ impl Worker {
             Stage::Accept(Accept::DetectTls) if !conn.input.is_empty() => {
                 self.plaintext_client(io, id);
             }
+            // All it will send is there; the tunnel carries it, and its end.
+            Stage::Accept(Accept::Endpoint) => {}
             _ => self.close(io, id, Closing::Clean),
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! socket ─▶ read_scratch ─▶ (TLS opens) ─▶ consume() ── what cannot be consumed yet ─▶ input
-//! socket ◀─ (TLS seals) ◀─ output ◀─ whoever writes                         `flush` once per batch
+//! socket ◀─ (TLS seals) ◀─ unsent ◀─ output ◀─ whoever writes               `flush` once per batch
 //! ```
 //!
-//! Numbers: `input` and `output` hold memory only while they hold bytes. `output` may pass
+//! Numbers: `input`, `output` and `unsent` hold memory only while they hold bytes. `output` may pass
 //! [`crate::Limits::output_bytes`] by what one read of another connection brings; whoever reads for it is then
 //! stopped and told when it has drained ([`Todo::Drained`]). TLS holds at most 64 KiB of sealed output besides.
 //!
@@ -45,6 +45,9 @@ pub(crate) struct Conn {
     pub(crate) input: Buf,
     /// Plaintext to be sent.
     pub(crate) output: Buf,
+    /// What was flushed before and the socket has not taken. Apart from `output`, which codecs may still add to: what is
+    /// half sent must stay as it is.
+    unsent: Buf,
     /// Bytes of output that TLS holds sealed, because the socket would not take them.
     sealed: usize,
     /// Nothing is read while set: somebody has to take what was read before.
@@ -147,6 +150,7 @@ impl Conn {
             endpoint: None,
             input: Buf::default(),
             output: Buf::default(),
+            unsent: Buf::default(),
             sealed: 0,
             paused: false,
             ended: false,
@@ -165,7 +169,12 @@ impl Conn {
     /// Bytes that wait to be sent.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.output.len() + self.sealed
+        self.output.len() + self.unsent.len() + self.sealed
+    }
+
+    /// The interest that the shell was told.
+    pub(crate) fn told(&self) -> (bool, bool) {
+        self.told
     }
 
     fn held(&self) -> usize {
@@ -474,13 +483,31 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
         let mut socket = Socket { io, id: conn.socket, writes: 0, sent: 0 };
         let result = match &mut conn.security {
-            Security::Plain if conn.output.is_empty() => Ok(()),
-            Security::Plain => {
-                let result = retry_later(socket.write(conn.output.bytes()));
-                conn.output.consume(*result.as_ref().unwrap_or(&0), &mut self.spare);
-                result.map(drop)
+            Security::Plain => loop {
+                if conn.unsent.is_empty() {
+                    conn.unsent = std::mem::take(&mut conn.output);
+                }
+                if conn.unsent.is_empty() {
+                    break Ok(());
+                }
+                match retry_later(socket.write(conn.unsent.bytes())) {
+                    Ok(0) => break Ok(()),
+                    Ok(n) => conn.unsent.consume(n, &mut self.spare),
+                    Err(e) => break Err(e),
+                }
+            },
+            Security::Tls(tls) => {
+                let mut result = seal_and_send(tls, &mut conn.unsent, &mut self.spare, &mut socket);
+                if result.is_ok()
+                    && conn.unsent.is_empty()
+                    && !tls.is_handshaking()
+                    && !conn.output.is_empty()
+                {
+                    conn.unsent = std::mem::take(&mut conn.output);
+                    result = seal_and_send(tls, &mut conn.unsent, &mut self.spare, &mut socket);
+                }
+                result
             }
-            Security::Tls(tls) => seal_and_send(tls, &mut conn.output, &mut self.spare, &mut socket),
         };
         let (writes, sent) = (socket.writes, socket.sent);
         if let Security::Tls(tls) = &conn.security {
@@ -634,7 +661,7 @@ impl Worker {
     pub(crate) fn close(&mut self, io: &mut impl Io, id: Key<Conn>, closing: Closing) {
         let Some(mut conn) = self.conns.remove(id) else { return };
         self.buffered -= conn.accounted;
-        for mut buf in [conn.input, conn.output] {
+        for mut buf in [conn.input, conn.output, conn.unsent] {
             buf.clear(&mut self.spare);
         }
         if let Some(transport) = conn.transport.take() {

@@ -817,6 +817,11 @@ impl Worker {
 }
 
 impl Flow {
+    /// Bytes that wait.
+    pub(crate) fn held(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Drops what nobody will take any more.
     pub(crate) fn clear(&mut self, spare: &mut Spare, heads: &mut HeadScratch) {
         self.buf.clear(spare);

@@ -5,6 +5,7 @@ mod balancer;
 mod buffers;
 mod config;
 mod conn;
+mod describe;
 mod discovery;
 mod exchange;
 mod http1;

@@ -567,6 +567,8 @@ impl Worker {
         }
         e.idle.push(id);
         let side = e.side;
+        // It may have been held while the end of the response waited for the client.
+        self.resume(io, id);
         self.gauges.idle_pooled.up();
         self.set_deadline(id, Some((self.now + idle_time(self, side), Timeout::Idle)));
         if wanted {
@@ -661,8 +663,22 @@ impl Worker {
     }
 
     fn forget_endpoint_if_done(&mut self, endpoint: Key<Endpoint>) {
-        if self.endpoints.get(endpoint).is_some_and(|e| e.retired && e.connections == 0) {
-            self.endpoints.remove(endpoint);
+        let Some(e) = self.endpoints.get(endpoint).filter(|e| e.retired && e.connections == 0) else {
+            return;
+        };
+        // Unless another has taken its place already.
+        match &e.policy {
+            Some(policy) => {
+                if self.lone.get(policy) == Some(&endpoint) {
+                    self.lone.remove(policy);
+                }
+            }
+            None => {
+                if self.local.get(&e.target) == Some(&endpoint) {
+                    self.local.remove(&e.target);
+                }
+            }
         }
+        self.endpoints.remove(endpoint);
     }
 }
