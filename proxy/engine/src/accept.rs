@@ -213,7 +213,7 @@ impl Worker {
         match accept {
             Accept::DetectTls => match detect::detect_tls(bytes) {
                 Hello::NeedMore => 0,
-                Hello::Hello(hello) => return self.client_hello(io, id, hello.sni.as_deref(), bytes),
+                Hello::Hello(hello) => self.client_hello(io, id, hello.sni.as_deref(), bytes),
                 Hello::NotTls => {
                     self.plaintext_client(io, id);
                     0

@@ -149,6 +149,7 @@ pub(crate) struct HeadScratch {
     pub(crate) arena: Vec<u8>,
     pub(crate) extra: Extra,
     /// Saved heads to be used again.
+    #[expect(clippy::vec_box, reason = "they go to exchanges and back without being copied")]
     spare: Vec<Box<Saved>>,
 }
 

@@ -228,8 +228,9 @@ impl Worker {
                     Role::Client => Way::Request,
                 };
                 let stalled = std::mem::take(&mut http2.stalled);
-                let owners: Vec<_> = stalled.iter().filter_map(|s| http2.connection.owner(*s)).collect();
-                for ex in owners.into_iter().filter_map(|o| self.exchange_at(o)).collect::<Vec<_>>() {
+                let owners = stalled.iter().filter_map(|s| http2.connection.owner(*s));
+                let exchanges: Vec<_> = owners.filter_map(|o| self.exchanges.key_at(o as usize)).collect();
+                for ex in exchanges {
                     self.pump(io, ex, way);
                 }
             }
@@ -256,11 +257,12 @@ impl Worker {
         let Some(conn) = self.conns.get(id) else { return };
         let Stage::Http2(http2) = &conn.stage else { return };
         let role = http2.connection.role();
-        let owners: Vec<_> = http2.connection.streams().map(|(_, owner)| owner).collect();
+        let owners = http2.connection.streams().map(|(_, owner)| owner).filter(|o| *o != h2::NO_OWNER);
+        let exchanges: Vec<_> = owners.filter_map(|o| self.exchanges.key_at(o as usize)).collect();
         if role == Role::Client {
             self.unpool_http2(io, id);
         }
-        for ex in owners.into_iter().filter_map(|o| self.exchange_at(o)).collect::<Vec<_>>() {
+        for ex in exchanges {
             match role {
                 Role::Server => self.cancelled(io, ex),
                 Role::Client => self.upstream_lost(io, ex, Lost::Broken),

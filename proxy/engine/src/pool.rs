@@ -387,7 +387,8 @@ impl Worker {
             *dialing -= 1;
         }
         e.failures = 0;
-        let header = e.tagged_port().and(NonZeroU16::new(e.target.port())).map(|port| TransportHeader {
+        let target_port = e.tagged_port().and_then(|_| NonZeroU16::new(e.target.port()));
+        let header = target_port.map(|port| TransportHeader {
             port,
             name: None,
             protocol: match purpose {
@@ -558,7 +559,7 @@ impl Worker {
         };
         let Some(e) = self.endpoints.get_mut(endpoint) else { return };
         let wanted = !e.waiting.is_empty();
-        if e.retired && !wanted || self.draining.is_some() && !wanted {
+        if !wanted && (e.retired || self.draining.is_some()) {
             return self.todo.push_back(Todo::Close(id, Closing::Clean));
         }
         if e.idle.len() >= limit {

@@ -137,9 +137,10 @@ impl Server {
         this
     }
 
-    pub(crate) fn next_time(&self, now: u64) -> Option<u64> {
+    pub(crate) fn next_time(&self, net: &Net) -> Option<u64> {
+        let now = net.now;
         let answer = self.answers.iter().filter(|a| a.at > now).map(|a| a.at).min();
-        let pace = (self.pace.next > now && self.pace.nanos > 0).then_some(self.pace.next);
+        let pace = (self.pace.next > now && net.readable(self.sock)).then_some(self.pace.next);
         [answer, pace].into_iter().flatten().min()
     }
 
@@ -498,13 +499,14 @@ impl Client {
         }
     }
 
-    pub(crate) fn next_time(&self, now: u64) -> Option<u64> {
+    pub(crate) fn next_time(&self, net: &Net) -> Option<u64> {
+        let now = net.now;
         if self.done {
             return None;
         }
         let start = (self.plan.start > now).then_some(self.plan.start);
-        let pace =
-            (self.pace.next > now && self.pace.nanos > 0 && self.sock.is_some()).then_some(self.pace.next);
+        let waiting = self.pace.next > now && self.sock.is_some_and(|s| net.readable(s));
+        let pace = waiting.then_some(self.pace.next);
         [start, pace].into_iter().flatten().min()
     }
 

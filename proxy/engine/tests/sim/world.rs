@@ -433,7 +433,11 @@ impl World {
             }
             if moved {
                 if self.steps > 400_000 {
-                    return Err(format!("no end after {} steps at {} ms", self.steps, self.net.now / MS));
+                    let clients: Vec<_> =
+                        self.clients.iter().filter(|c| !c.done).map(Client::stuck).collect();
+                    let (at, steps) = (self.net.now / MS, self.steps);
+                    let workers = format!("{:?}\n{:?}", self.workers[0], self.workers[1]);
+                    return Err(format!("no end after {steps} steps at {at} ms: {clients:#?}\n{workers}"));
                 }
                 continue;
             }
@@ -464,9 +468,8 @@ impl World {
     }
 
     fn next_time(&self) -> Option<u64> {
-        let now = self.net.now;
-        let apps = self.clients.iter().filter_map(|c| c.next_time(now));
-        let servers = self.servers.iter().filter(|s| !s.gone).filter_map(|s| s.next_time(now));
+        let apps = self.clients.iter().filter_map(|c| c.next_time(&self.net));
+        let servers = self.servers.iter().filter(|s| !s.gone).filter_map(|s| s.next_time(&self.net));
         let workers = self.workers.iter().filter_map(|w| w.next_deadline().map(Instant::as_nanos));
         let answers = self.control.answers.iter().map(|a| a.0);
         let faults = self.faults.front().map(|f| f.0);
