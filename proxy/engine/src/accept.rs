@@ -20,7 +20,7 @@ use weft_net::tls::{Offer, TlsConn};
 use weft_net::transport_header::{self, SessionProtocol};
 use weft_policy::{inbound, outbound};
 
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, Pick};
 use crate::conn::{Closing, Conn, Security, Stage, Timeout};
 use crate::discovery::{PortPolicy, Target};
 use crate::http1::Http1Server;
@@ -53,6 +53,8 @@ pub(crate) struct Client {
     /// The balancer that chooses its endpoint, and the endpoints that could not be connected to.
     pub(crate) balancer: Option<Key<Balancer>>,
     pub(crate) attempts: u32,
+    /// The balancer's choice, while it is being connected to.
+    pub(crate) pick: Option<Pick>,
     /// Counters of what it has been allowed so far.
     pub(crate) permits: Vec<CachedPermit>,
 }
@@ -110,6 +112,7 @@ impl Worker {
             upgraded: false,
             balancer: None,
             attempts: 0,
+            pick: None,
             permits: Vec::new(),
         }));
         let id = self.open(conn);

@@ -1,22 +1,27 @@
 //! Choosing among the endpoints behind a path, and waiting while none is ready.
 //!
-//! A balancer belongs to one worker and to one kind of traffic (HTTP, opaque). Who comes while no endpoint is ready waits
-//! in a bounded queue, in order. If that lasts for the failfast time everybody is told so at once, and so is whoever
-//! comes next, until an endpoint is ready again.
+//! How to choose, who is ready, when to give up waiting: [`weft_balance::Balancer`] says it. Here its endpoints are
+//! connected, those who wait are kept in order, and what becomes of their requests is reported back.
+//!
+//! A balancer belongs to one worker and to one kind of traffic (HTTP, opaque). An endpoint that speaks HTTP/2 is ready
+//! once it is connected; any other is taken as ready until connecting to it has failed.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use weft_policy::outbound::{EndpointSet, Load};
+use weft_balance::balancer::Failure;
+use weft_balance::breaker::Policy as Breaker;
+use weft_balance::{Class, EndpointId, Penalty, Rejected, Ticket};
+use weft_policy::outbound::{self, Accrual, EndpointSet, Load};
 use weft_policy::{FailureKind, Meta};
 
+use crate::config::Backoff;
 use crate::conn::Conn;
-use crate::exchange::Exchange;
+use crate::exchange::{End, Exchange};
 use crate::io::{Io, Question, Side, Subject};
 use crate::limits::Bound;
-use crate::metrics::{self, BalancerLabels};
+use crate::metrics::{self, BalancerLabels, Response};
 use crate::pool::Endpoint;
 use crate::slab::Key;
 use crate::time::Instant;
@@ -25,20 +30,32 @@ use crate::worker::{Todo, Worker};
 /// The endpoints behind one path.
 pub(crate) struct Balancer {
     path: Arc<str>,
-    http: bool,
-    load: Load,
-    /// By address, so that a set is compared in one pass.
-    members: BTreeMap<SocketAddr, Key<Endpoint>>,
-    /// The same, for drawing.
-    order: Vec<Key<Endpoint>>,
+    config: BalancerConfig,
+    core: weft_balance::Balancer<Member>,
     /// Who waits, and since when.
     queue: VecDeque<(Waiter, Instant)>,
-    /// No endpoint was ready for too long: nobody waits until one is.
-    failfast: bool,
-    /// When that comes to be.
-    deadline: Option<Instant>,
     users: u32,
     block: Arc<metrics::Balancer>,
+}
+
+/// What makes two balancers of one path different.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct BalancerConfig {
+    pub(crate) http: bool,
+    pub(crate) load: Load,
+    pub(crate) accrual: Option<Accrual>,
+}
+
+/// An endpoint as the core knows it: the same as long as discovery says the same of it.
+struct Member {
+    policy: Arc<outbound::Endpoint>,
+    key: Cell<Option<Key<Endpoint>>>,
+}
+
+impl PartialEq for Member {
+    fn eq(&self, other: &Self) -> bool {
+        self.policy == other.policy
+    }
 }
 
 /// Who waits for an endpoint.
@@ -49,9 +66,18 @@ pub(crate) enum Waiter {
     Client(Key<Conn>),
 }
 
+/// An endpoint that a balancer has chosen for somebody. To be given back, whatever becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pick {
+    balancer: Key<Balancer>,
+    ticket: Ticket,
+    /// Its latency has been told.
+    responded: bool,
+}
+
 impl Balancer {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.core.deadline()
     }
 }
 
@@ -62,40 +88,44 @@ impl Worker {
     pub(crate) fn balancer(
         &mut self,
         io: &mut impl Io,
-        http: bool,
         path: &Arc<str>,
-        load: Load,
+        config: BalancerConfig,
         meta: &Arc<Meta>,
     ) -> Key<Balancer> {
-        let found = self.balancers.iter().find(|(_, b)| b.http == http && b.path == *path && b.load == load);
+        let found = self.balancers.iter().find(|(_, b)| b.path == *path && b.config == config);
         if let Some(key) = found.map(|(key, _)| key) {
             if let Some(balancer) = self.balancers.get_mut(key) {
                 balancer.users += 1;
             }
             return key;
         }
-        let known = self.balancers.iter().find(|(_, b)| b.path == *path).map(|(key, _)| key);
-        let labels = BalancerLabels { http, backend: Arc::clone(meta), path: Arc::clone(path) };
+        let asked = self.balancers.iter().any(|(_, b)| b.path == *path);
+        let labels = BalancerLabels { http: config.http, backend: Arc::clone(meta), path: Arc::clone(path) };
+        let core = weft_balance::Config {
+            default_rtt: config.load.default_rtt,
+            decay: config.load.decay,
+            penalty: config
+                .load
+                .penalty
+                .map(|p| Penalty { penalty: p.penalty, max_retry_after: p.max_retry_after }),
+            breaker: config.accrual.map(breaker),
+            connect_backoff: self.config.outbound.backoff.checked(),
+            failfast_timeout: self.config.outbound.failfast_timeout,
+            max_waiting: self.config.limits.queue,
+        };
         let key = self.balancers.insert(Balancer {
             path: Arc::clone(path),
-            http,
-            load,
-            members: BTreeMap::new(),
-            order: Vec::new(),
+            config,
+            core: weft_balance::Balancer::new(core),
             queue: VecDeque::new(),
-            failfast: false,
-            deadline: None,
             users: 1,
             block: self.registry.balancers.block(&labels),
         });
-        match known.and_then(|known| self.sets.get(path).cloned().map(|set| (known, set))) {
-            // Asked already, for the other kind of traffic.
-            Some((_, set)) => self.update_balancer(io, key, &set),
-            None if known.is_some() => {}
-            None => {
-                // A refused question is asked again by the next plan; until then requests fail fast.
-                let _ = io.ask(Question::Resolve { path: Arc::clone(path) });
-            }
+        if !asked {
+            // A refused question is asked again by the next plan; until then requests fail fast.
+            let _ = io.ask(Question::Resolve { path: Arc::clone(path) });
+        } else if let Some(set) = self.sets.get(path).map(Arc::clone) {
+            self.update_balancer(io, key, &set);
         }
         key
     }
@@ -107,14 +137,16 @@ impl Worker {
         if balancer.users > 0 {
             return;
         }
-        let Some(balancer) = self.balancers.remove(key) else { return };
+        let Some(mut balancer) = self.balancers.remove(key) else { return };
         for (waiter, _) in &balancer.queue {
             self.gauges.queued.down();
             balancer.block.queue.down();
             self.fail_waiter(io, *waiter, FailureKind::LoadShed);
         }
-        for (_, endpoint) in balancer.members {
-            self.retire(io, endpoint);
+        for (_, member) in balancer.core.update([], self.now) {
+            if let Some(endpoint) = member.key.get() {
+                self.retire(io, endpoint);
+            }
         }
         balancer.block.ready.set(0);
         balancer.block.pending.set(0);
@@ -143,135 +175,143 @@ impl Worker {
             self.met(io, Bound::Endpoints);
         }
         let Some(balancer) = self.balancers.get_mut(key) else { return };
-        let (http, load, block) = (balancer.http, balancer.load, Arc::clone(&balancer.block));
-        let mut old = std::mem::take(&mut balancer.members);
-        let mut members = BTreeMap::new();
-        let mut fresh = Vec::new();
-        for policy in set.endpoints().iter().take(limit) {
-            let kept = old.remove(&policy.addr);
-            let same = kept.filter(|k| {
-                self.endpoints.get(*k).is_some_and(|e| e.policy.as_deref() == Some(policy.as_ref()))
-            });
-            let member = same.unwrap_or_else(|| {
-                let policy = match self.config.inbound.ips.contains(&policy.addr.ip()) && !policy.local {
-                    // This pod itself.
-                    true => Arc::new(policy.as_ref().clone().into_local()),
-                    false => Arc::clone(policy),
-                };
-                let mut endpoint = Endpoint::new(Side::Outbound, policy.addr, Some(policy));
-                endpoint.balancer = Some(key);
-                endpoint.load = crate::load::PeakEwma::new(load.default_rtt, load.decay, self.now);
-                let member = self.endpoints.insert(endpoint);
-                fresh.push(member);
-                block.added.count();
-                member
-            });
-            if same.is_none()
-                && let Some(changed) = kept
-            {
-                old.insert(policy.addr, changed);
+        let own = &self.config.inbound.ips;
+        let members = set.endpoints().iter().take(limit).map(|policy| {
+            let policy = match own.contains(&policy.addr.ip()) && !policy.local {
+                // This workload itself.
+                true => Arc::new(policy.as_ref().clone().into_local()),
+                false => Arc::clone(policy),
+            };
+            (policy.addr, Member { policy, key: Cell::new(None) })
+        });
+        let gone = balancer.core.update(members, self.now);
+        for (id, member, _) in balancer.core.endpoints() {
+            if member.key.get().is_none() {
+                let mut endpoint = Endpoint::new(
+                    Side::Outbound,
+                    member.policy.addr,
+                    Some(Arc::clone(&member.policy)),
+                    self.config.outbound.backoff,
+                );
+                endpoint.balancer = Some((key, id));
+                member.key.set(Some(self.endpoints.insert(endpoint)));
+                balancer.block.added.count();
             }
-            members.insert(policy.addr, member);
         }
-        if let Some(balancer) = self.balancers.get_mut(key) {
-            balancer.order = members.values().copied().collect();
-            balancer.members = members;
-        }
-        for (_, gone) in old {
-            block.removed.count();
-            self.retire(io, gone);
-        }
-        if http {
-            for endpoint in fresh {
-                self.warm(io, endpoint);
+        balancer.block.removed.add(gone.len() as u64);
+        for (_, member) in gone {
+            if let Some(endpoint) = member.key.get() {
+                self.retire(io, endpoint);
             }
         }
         self.todo.push_back(Todo::Balance(key));
     }
 
-    // --- who gets which endpoint
+    // --- readiness
+
+    /// Connects the endpoints that are to be connected; those that need not be are ready.
+    fn connect_members(&mut self, io: &mut impl Io, key: Key<Balancer>) {
+        while let Some(balancer) = self.balancers.get_mut(key)
+            && let Some(id) = balancer.core.next_connect()
+        {
+            let http = balancer.config.http;
+            let Some(endpoint) = balancer.core.get(id).and_then(|m| m.key.get()) else { continue };
+            let to_connect = |e: &Endpoint| e.prefers_http2() && !e.has_http2();
+            if http && self.endpoints.get(endpoint).is_some_and(to_connect) {
+                self.warm(io, endpoint);
+            } else {
+                balancer.core.ready(id, self.now);
+            }
+        }
+    }
+
+    /// An endpoint of a balancer is connected, and takes requests.
+    pub(crate) fn endpoint_ready(&mut self, endpoint: Key<Endpoint>) {
+        if let Some((balancer, id)) = self.endpoints.get(endpoint).and_then(|e| e.balancer) {
+            if let Some(balancer) = self.balancers.get_mut(balancer) {
+                balancer.core.ready(id, self.now);
+            }
+            self.todo.push_back(Todo::Balance(balancer));
+        }
+    }
+
+    /// An endpoint of a balancer could not be connected to.
+    pub(crate) fn endpoint_unreachable(&mut self, io: &mut impl Io, balancer: Key<Balancer>, id: EndpointId) {
+        let random = io.random();
+        if let Some(balancer) = self.balancers.get_mut(balancer) {
+            balancer.core.failed(id, self.now, random);
+        }
+        self.watch(balancer);
+    }
+
+    /// An endpoint of a balancer has lost its last connection: another is to be made.
+    pub(crate) fn endpoint_lost(&mut self, balancer: Key<Balancer>, id: EndpointId) {
+        if let Some(balancer) = self.balancers.get_mut(balancer) {
+            balancer.core.lost(id, self.now);
+        }
+        self.todo.push_back(Todo::Balance(balancer));
+    }
+
+    /// Keeps gauges and deadline true.
+    fn watch(&mut self, key: Key<Balancer>) {
+        let Some(balancer) = self.balancers.get(key) else { return };
+        let (ready, all) = (balancer.core.available(), balancer.core.len());
+        balancer.block.ready.set(ready as u64);
+        balancer.block.pending.set((all - ready) as u64);
+        if let Some(at) = balancer.core.deadline() {
+            self.balancer_timers.arm(key.index(), at);
+        }
+    }
 
     /// True if a request would not have to wait.
     pub(crate) fn balancer_is_ready(&self, key: Key<Balancer>) -> bool {
-        self.balancers.get(key).is_some_and(|b| {
-            !b.failfast && b.order.iter().any(|e| self.endpoints.get(*e).is_some_and(|e| e.is_ready(b.http)))
-        })
+        self.balancers.get(key).is_some_and(|b| b.core.available() > 0)
     }
 
-    /// Finds an endpoint for an exchange, or lets it wait.
-    pub(crate) fn balance(&mut self, io: &mut impl Io, ex: Key<Exchange>, key: Key<Balancer>) {
-        self.balance_waiter(io, Waiter::Exchange(ex), key);
-    }
-
-    /// The same for either kind of waiter.
-    pub(crate) fn balance_waiter(&mut self, io: &mut impl Io, waiter: Waiter, key: Key<Balancer>) {
-        let Some(balancer) = self.balancers.get(key) else {
-            return self.fail_waiter(io, waiter, FailureKind::LoadShed);
-        };
-        if balancer.queue.is_empty()
-            && let Some(endpoint) = self.pick(io, key)
-        {
-            return self.assign(io, waiter, endpoint);
-        }
-        let Some(balancer) = self.balancers.get_mut(key) else { return };
-        if balancer.failfast {
-            return self.fail_waiter(io, waiter, FailureKind::FailFast);
-        }
-        if balancer.queue.len() >= self.config.limits.queue {
-            self.met(io, Bound::Queue);
-            return self.fail_waiter(io, waiter, FailureKind::LoadShed);
-        }
-        balancer.queue.push_back((waiter, self.now));
-        balancer.block.queue.up();
-        balancer.block.queued.count();
-        self.gauges.queued.up();
-        self.balance_changed(key);
-    }
+    // --- who gets which endpoint
 
     /// An endpoint for who just came, unless others were there before.
-    pub(crate) fn pick_now(&mut self, io: &mut impl Io, key: Key<Balancer>) -> Option<Key<Endpoint>> {
+    pub(crate) fn pick_now(&mut self, io: &mut impl Io, key: Key<Balancer>) -> Option<(Key<Endpoint>, Pick)> {
         self.balancers.get(key).filter(|b| b.queue.is_empty())?;
         self.pick(io, key)
     }
 
-    /// Power of two choices: of two ready endpoints drawn at random, the one with less load.
-    fn pick(&mut self, io: &mut impl Io, key: Key<Balancer>) -> Option<Key<Endpoint>> {
-        let balancer = self.balancers.get(key)?;
-        let (order, http) = (&balancer.order, balancer.http);
-        let ready = |key: Key<Endpoint>| self.endpoints.get(key).is_some_and(|e| e.is_ready(http));
-        let nth = |n: u64| order.get(usize::try_from(n % order.len().max(1) as u64).unwrap_or(0)).copied();
-        let random = io.random();
-        let (a, mut b) = (nth(random >> 32)?, nth(random & 0xffff_ffff)?);
-        if a == b {
-            b = nth((random & 0xffff_ffff) + 1)?;
-        }
-        let (a, b) = match (ready(a), ready(b)) {
-            (true, true) => (a, b),
-            // Some are not ready: draw among those that are.
-            _ => {
-                let count = order.iter().filter(|e| ready(**e)).count() as u64;
-                let nth_ready = |n: u64| {
-                    order
-                        .iter()
-                        .copied()
-                        .filter(|e| ready(*e))
-                        .nth(usize::try_from(n % count.max(1)).unwrap_or(0))
-                };
-                let first = (random >> 32) % count.max(1);
-                (
-                    nth_ready(first)?,
-                    nth_ready(first + 1 + (random & 0xffff_ffff) % count.saturating_sub(1).max(1))?,
-                )
-            }
-        };
-        let load = |key: Key<Endpoint>| self.endpoints.get(key).map_or(f64::MAX, |e| e.load.cost(self.now));
-        Some(if load(b) < load(a) { b } else { a })
+    fn pick(&mut self, io: &mut impl Io, key: Key<Balancer>) -> Option<(Key<Endpoint>, Pick)> {
+        let balancer = self.balancers.get_mut(key)?;
+        let ticket = balancer.core.pick(self.now, io.random())?;
+        let endpoint = balancer.core.get(ticket.endpoint())?.key.get()?;
+        Some((endpoint, Pick { balancer: key, ticket, responded: false }))
     }
 
-    fn assign(&mut self, io: &mut impl Io, waiter: Waiter, endpoint: Key<Endpoint>) {
+    /// Finds an endpoint for somebody, or lets them wait.
+    pub(crate) fn balance(&mut self, io: &mut impl Io, waiter: Waiter, key: Key<Balancer>) {
+        if let Some((endpoint, pick)) = self.pick_now(io, key) {
+            return self.assign(io, waiter, endpoint, pick);
+        }
+        let now = self.now;
+        let Some(balancer) = self.balancers.get_mut(key) else {
+            return self.fail_waiter(io, waiter, FailureKind::LoadShed);
+        };
+        match balancer.core.wait(now) {
+            Ok(()) => {
+                balancer.queue.push_back((waiter, now));
+                balancer.block.queue.up();
+                balancer.block.queued.count();
+                self.gauges.queued.up();
+                self.watch(key);
+            }
+            Err(Rejected::FailFast) => self.fail_waiter(io, waiter, FailureKind::FailFast),
+            Err(Rejected::Full) => {
+                self.met(io, Bound::Queue);
+                self.fail_waiter(io, waiter, FailureKind::LoadShed);
+            }
+        }
+    }
+
+    fn assign(&mut self, io: &mut impl Io, waiter: Waiter, endpoint: Key<Endpoint>, pick: Pick) {
         match waiter {
-            Waiter::Exchange(ex) => self.assign_exchange(io, ex, endpoint),
-            Waiter::Client(client) => self.assign_client(io, client, endpoint),
+            Waiter::Exchange(ex) => self.assign_exchange(io, ex, endpoint, pick),
+            Waiter::Client(client) => self.assign_client(io, client, endpoint, Some(pick)),
         }
     }
 
@@ -282,80 +322,121 @@ impl Worker {
         }
     }
 
-    /// Endpoints may have become ready: those who wait are served in order.
+    /// Something about a balancer has changed: its endpoints are connected, and those who wait are served, in order.
     pub(crate) fn serve_balancer(&mut self, io: &mut impl Io, key: Key<Balancer>) {
-        while self.balancers.get(key).is_some_and(|b| !b.queue.is_empty())
-            && let Some(endpoint) = self.pick(io, key)
+        let was_failing = self.balancers.get(key).is_some_and(|b| b.core.is_failing());
+        self.connect_members(io, key);
+        while self.balancers.get(key).is_some_and(|b| b.core.available() > 0) {
+            let Some(waiter) = self.next_waiter(key) else { break };
+            match self.pick(io, key) {
+                Some((endpoint, pick)) => self.assign(io, waiter, endpoint, pick),
+                None => self.balance(io, waiter, key),
+            }
+        }
+        if let Some(balancer) = self.balancers.get(key)
+            && was_failing
+            && !balancer.core.is_failing()
         {
-            let Some(balancer) = self.balancers.get_mut(key) else { return };
-            let Some((waiter, since)) = balancer.queue.pop_front() else { return };
+            balancer.block.gate_opened.count();
+        }
+        self.watch(key);
+    }
+
+    /// The first of those who wait, if it still does.
+    fn next_waiter(&mut self, key: Key<Balancer>) -> Option<Waiter> {
+        loop {
+            let balancer = self.balancers.get_mut(key)?;
+            let (waiter, since) = balancer.queue.pop_front()?;
+            balancer.core.unwait();
             balancer.block.queue.down();
             balancer.block.queue_latency.record_duration(self.now - since);
             self.gauges.queued.down();
-            if self.still_waits(waiter) {
-                self.assign(io, waiter, endpoint);
+            let waits = match waiter {
+                Waiter::Exchange(ex) => self.exchanges.get(ex).is_some(),
+                Waiter::Client(client) => self.conns.get(client).is_some(),
+            };
+            if waits {
+                return Some(waiter);
             }
         }
-        self.balance_changed(key);
     }
 
-    fn still_waits(&self, waiter: Waiter) -> bool {
-        match waiter {
-            Waiter::Exchange(ex) => self.exchanges.get(ex).is_some(),
-            Waiter::Client(client) => self.conns.get(client).is_some(),
-        }
-    }
-
-    /// Keeps gauges, failfast and its deadline true after endpoints or the queue changed.
-    pub(crate) fn balance_changed(&mut self, key: Key<Balancer>) {
-        let Some(balancer) = self.balancers.get(key) else { return };
-        let ready = balancer
-            .order
-            .iter()
-            .filter(|e| self.endpoints.get(**e).is_some_and(|e| e.is_ready(balancer.http)))
-            .count();
-        let wait = self.config.outbound.failfast_timeout;
-        let Some(balancer) = self.balancers.get_mut(key) else { return };
-        balancer.block.ready.set(ready as u64);
-        balancer.block.pending.set((balancer.order.len() - ready) as u64);
-        if ready > 0 {
-            balancer.deadline = None;
-            if std::mem::take(&mut balancer.failfast) {
-                balancer.block.gate_opened.count();
-            }
-        } else if !balancer.queue.is_empty() && balancer.deadline.is_none() && !balancer.failfast {
-            let at = self.now + wait;
-            balancer.deadline = Some(at);
-            self.balancer_timers.arm(key.index(), at);
-        }
-    }
-
-    /// Nobody became ready in time: all who wait are told.
+    /// A back-off is over, a breaker admits a probe, or nobody became ready in time: then all who wait are told.
     pub(crate) fn balancer_timed_out(&mut self, io: &mut impl Io, key: Key<Balancer>) {
         let Some(balancer) = self.balancers.get_mut(key) else { return };
-        balancer.deadline = None;
-        balancer.failfast = true;
-        balancer.block.gate_shut.count();
-        for (waiter, since) in std::mem::take(&mut balancer.queue) {
-            if let Some(balancer) = self.balancers.get_mut(key) {
-                balancer.block.queue.down();
-                balancer.block.queue_latency.record_duration(self.now - since);
-            }
-            self.gauges.queued.down();
-            if self.still_waits(waiter) {
+        let due = balancer.core.expired(self.now);
+        if due.failfast {
+            balancer.block.gate_shut.count();
+            while let Some(waiter) = self.next_waiter(key) {
                 self.fail_waiter(io, waiter, FailureKind::FailFast);
             }
         }
+        self.todo.push_back(Todo::Balance(key));
     }
 
-    // --- load
+    // --- what became of it
 
-    /// A connection to an endpoint of opaque traffic was made, in this time.
-    pub(crate) fn observe_connect(&mut self, endpoint: Key<Endpoint>, took: Duration) {
-        let now = self.now;
-        if let Some(e) = self.endpoints.get_mut(endpoint) {
-            e.load.finish();
-            e.load.observe(now, took);
+    /// An answer begins (or, of an opaque connection, the connection is there): its latency is known.
+    pub(crate) fn pick_responded(&mut self, pick: &mut Pick, failed: bool) {
+        if !std::mem::replace(&mut pick.responded, true)
+            && let Some(balancer) = self.balancers.get_mut(pick.balancer)
+        {
+            balancer.core.responded(&pick.ticket, self.now, failed.then(Failure::default));
         }
+    }
+
+    /// The endpoint was not used after all.
+    pub(crate) fn pick_unused(&mut self, pick: Pick) {
+        if let Some(balancer) = self.balancers.get_mut(pick.balancer)
+            && balancer.core.unsent(&pick.ticket, self.now)
+        {
+            self.todo.push_back(Todo::Balance(pick.balancer));
+        }
+    }
+
+    /// How it ended; `None`: that says nothing about the endpoint.
+    pub(crate) fn pick_ended(&mut self, io: &mut impl Io, mut pick: Pick, class: Option<Class>) {
+        self.pick_responded(&mut pick, class == Some(Class::Failure));
+        let random = io.random();
+        if let Some(balancer) = self.balancers.get_mut(pick.balancer)
+            && balancer.core.classified(&pick.ticket, class, self.now, random)
+        {
+            self.todo.push_back(Todo::Balance(pick.balancer));
+        }
+        self.watch(pick.balancer);
+    }
+}
+
+/// What an end says about the endpoint.
+pub(crate) fn class(end: End, outcome: Response) -> Option<Class> {
+    match end {
+        End::Cancelled => None,
+        End::Whole if outcome.status == 429 || outcome.grpc_status == Some(8) => Some(Class::RateLimited),
+        End::Whole if outcome.success => Some(Class::Success),
+        _ => Some(Class::Failure),
+    }
+}
+
+fn breaker(accrual: Accrual) -> Breaker {
+    let backoff = |b: outbound::Backoff| {
+        Backoff { min: b.min(), max: b.max(), jitter: f64::from(b.jitter()) }.checked()
+    };
+    match accrual {
+        Accrual::Consecutive { max_failures, backoff: b } => {
+            Breaker::Consecutive { max_failures, backoff: backoff(b) }
+        }
+        Accrual::Unified {
+            success_rate_threshold,
+            window,
+            min_requests,
+            max_consecutive_failures,
+            backoff: b,
+        } => Breaker::Unified {
+            success_rate_threshold,
+            window,
+            min_requests,
+            max_consecutive_failures,
+            backoff: backoff(b),
+        },
     }
 }

@@ -91,22 +91,19 @@ pub struct Inbound {
 /// it, all together at most `max`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
-    /// Before the second attempt.
+    /// After the first failure.
     pub min: Duration,
     /// Never more than this.
     pub max: Duration,
-    /// 0 to 1.
+    /// Relative to the wait: 0 to 100.
     pub jitter: f64,
 }
 
 impl Backoff {
-    /// The wait after `failures` failures in a row (from 1), with a random number.
-    pub fn wait(&self, failures: u32, random: u64) -> Duration {
-        let factor = 1u32.checked_shl(failures.saturating_sub(1).min(31)).unwrap_or(u32::MAX);
-        let base = self.min.saturating_mul(factor).min(self.max);
-        // 53 bits: as many as an f64 holds exactly.
-        let part = (random >> 11) as f64 / (1u64 << 53) as f64;
-        (base + base.mul_f64(self.jitter.clamp(0.0, 1.0) * part)).min(self.max)
+    /// The same for the balancer. What makes no sense becomes Linkerd's default.
+    pub(crate) fn checked(self) -> weft_balance::Backoff {
+        weft_balance::Backoff::new(self.min, self.max, self.jitter)
+            .unwrap_or_else(|_| weft_balance::Backoff::connect())
     }
 }
 
@@ -156,20 +153,5 @@ impl Config {
             keepalive_timeout: Duration::from_secs(3),
             drain_grace: Duration::from_secs(120),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_doubles_up_to_its_bound() {
-        let backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(1), jitter: 0.5 };
-        let waits: Vec<_> = (1..=6).map(|n| backoff.wait(n, 0).as_millis()).collect();
-        assert_eq!(waits, vec![100, 200, 400, 800, 1000, 1000]);
-        let jittered = backoff.wait(1, u64::MAX);
-        assert!(jittered > Duration::from_millis(149) && jittered <= Duration::from_millis(150));
-        assert_eq!(backoff.wait(u32::MAX, u64::MAX), Duration::from_secs(1));
     }
 }

@@ -677,10 +677,13 @@ impl Worker {
         }
         if let Some(endpoint) = conn.endpoint {
             self.gauges.dialed.down();
-            self.left_endpoint(io, endpoint, id, &conn.stage);
+            self.left_endpoint(endpoint, id, &conn.stage);
         }
         if let Some(client) = conn.client {
             self.gauges.accepted.down();
+            if let Some(pick) = client.pick {
+                self.pick_unused(pick);
+            }
             if let Some(governed) = client.policy {
                 if client.tunnelled
                     && let Some(plan) = self.plan_by(governed)

@@ -82,6 +82,6 @@ impl fmt::Debug for crate::exchange::Flow {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {} connections={}", self.side, self.target, self.connections)?;
-        write!(f, " waiting={} backoff={:?} retired={}", self.waiting.len(), self.backoff, self.retired)
+        write!(f, " waiting={} retired={}", self.waiting.len(), self.retired)
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use weft_policy::Meta;
 use weft_policy::inbound::ServerPolicy;
-use weft_policy::outbound::{self, Dispatcher, Distribution, Policy, Protocol};
+use weft_policy::outbound::{self, Accrual, Dispatcher, Distribution, Policy, Protocol};
 
 use crate::accept::{Accept, Governed};
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, BalancerConfig};
 use crate::conn::{Conn, Stage, Timeout};
 use crate::io::{DiscoverError, Io, Question, Side, Subject};
 use crate::limits::Bound;
@@ -294,7 +294,7 @@ impl Worker {
             let block = self.registry.outbound_routes.block(&labels);
             let rules = route.rules.iter().map(|rule| RulePlan {
                 block: Some(Arc::clone(&block)),
-                backends: self.plan_backends(io, &rule.backends, Some(&labels), dispatches),
+                backends: self.plan_backends(io, &rule.backends, Some(&labels), routes.accrual, dispatches),
             });
             table.push(rules.collect());
         }
@@ -311,7 +311,7 @@ impl Worker {
         for rules in routes {
             let rules = rules.iter().map(|rule| RulePlan {
                 block: None,
-                backends: self.plan_backends(io, &rule.backends, None, dispatches),
+                backends: self.plan_backends(io, &rule.backends, None, None, dispatches),
             });
             table.push(rules.collect());
         }
@@ -323,6 +323,7 @@ impl Worker {
         io: &mut impl Io,
         distribution: &Distribution,
         route: Option<&RouteLabels>,
+        accrual: Option<Accrual>,
         dispatches: &mut Vec<Dispatch>,
     ) -> Vec<BackendPlan> {
         let mut backends = Vec::with_capacity(distribution.len());
@@ -331,7 +332,8 @@ impl Worker {
             let to = match &backend.dispatcher {
                 Dispatcher::Forward(endpoint) => Dispatch::Endpoint(self.lone_endpoint(endpoint)),
                 Dispatcher::Balance { path, load } => {
-                    Dispatch::Balancer(self.balancer(io, route.is_some(), path, *load, &backend.meta))
+                    let config = BalancerConfig { http: route.is_some(), load: *load, accrual };
+                    Dispatch::Balancer(self.balancer(io, path, config, &backend.meta))
                 }
                 Dispatcher::Fail { .. } => Dispatch::Fail,
             };
@@ -367,7 +369,12 @@ impl Worker {
             endpoint.unused = None;
             return key;
         }
-        let mut endpoint = Endpoint::new(Side::Outbound, policy.addr, Some(Arc::clone(policy)));
+        let mut endpoint = Endpoint::new(
+            Side::Outbound,
+            policy.addr,
+            Some(Arc::clone(policy)),
+            self.config.outbound.backoff,
+        );
         endpoint.users = 1;
         let key = self.endpoints.insert(endpoint);
         self.lone.insert(Arc::clone(policy), key);
@@ -385,7 +392,12 @@ impl Worker {
         let key = match known {
             Some(key) => key,
             None => {
-                let key = self.endpoints.insert(Endpoint::new(Side::Inbound, address, None));
+                let key = self.endpoints.insert(Endpoint::new(
+                    Side::Inbound,
+                    address,
+                    None,
+                    self.config.inbound.backoff,
+                ));
                 self.local.insert(address, key);
                 self.endpoint_timers.arm(key.index(), idle);
                 key

@@ -17,12 +17,14 @@
 
 use std::time::Duration;
 
+use weft_balance::Class;
 use weft_http::fields::{Kind, Leg as FieldLeg};
 use weft_http::h2::{Code, StreamKey};
 use weft_http::head::{Extra, Head, Method, Outgoing, Version};
 use weft_http::orig_proto::OrigProto;
 use weft_policy::FailureKind;
 
+use crate::balancer::{self, Balancer, Pick, Waiter};
 use crate::buffers::{Buf, Spare};
 use crate::conn::{Conn, Stage};
 use crate::discovery::Dispatch;
@@ -68,8 +70,8 @@ pub(crate) struct Exchange {
     pub(crate) grpc_status: Option<u8>,
     /// Endpoints that could not be connected to.
     attempts: u32,
-    /// The request counts as load of its endpoint.
-    loading: bool,
+    /// The balancer's choice of its endpoint, to be given back.
+    pick: Option<Pick>,
     pub(crate) started: Instant,
     pub(crate) sent_at: Option<Instant>,
     request_ended: Option<Instant>,
@@ -196,7 +198,7 @@ impl Exchange {
             status: 0,
             grpc_status: None,
             attempts: 0,
-            loading: false,
+            pick: None,
             started: now,
             sent_at: None,
             request_ended: None,
@@ -302,21 +304,21 @@ impl Worker {
         head: &Head,
         bytes: &[u8],
     ) {
-        let endpoint = match dispatch {
-            Dispatch::Endpoint(endpoint) => Some(endpoint),
-            Dispatch::Balancer(balancer) => self.pick_now(io, balancer),
+        let chosen = match dispatch {
+            Dispatch::Endpoint(endpoint) => Some((endpoint, None)),
+            Dispatch::Balancer(balancer) => self.pick_now(io, balancer).map(|(e, pick)| (e, Some(pick))),
             Dispatch::Fail => return self.fail(io, ex, FailureKind::BackendFailed, None),
         };
-        if let Some(endpoint) = endpoint {
-            self.bind(ex, endpoint);
+        if let Some((endpoint, pick)) = chosen {
+            self.bind(ex, endpoint, pick);
             if let Some(conn) = self.free_connection_for(ex) {
                 return self.send_request(io, ex, conn, head, bytes);
             }
         }
         self.park(ex, head, bytes);
-        match (endpoint, dispatch) {
-            (Some(endpoint), _) => self.place(io, ex, endpoint),
-            (None, Dispatch::Balancer(balancer)) => self.balance(io, ex, balancer),
+        match (chosen, dispatch) {
+            (Some((endpoint, _)), _) => self.place(io, ex, endpoint),
+            (None, Dispatch::Balancer(balancer)) => self.balance(io, Waiter::Exchange(ex), balancer),
             (None, _) => {}
         }
     }
@@ -329,10 +331,11 @@ impl Worker {
     }
 
     /// An endpoint is chosen: that decides what is spoken.
-    fn bind(&mut self, ex: Key<Exchange>, endpoint: Key<Endpoint>) {
+    fn bind(&mut self, ex: Key<Exchange>, endpoint: Key<Endpoint>, pick: Option<Pick>) {
         let prefers_http2 = self.endpoints.get(endpoint).is_some_and(Endpoint::prefers_http2);
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.endpoint = Some(endpoint);
+        x.pick = pick;
         x.wire = match x.version {
             Version::Http2 => Wire::Http2,
             _ if prefers_http2 && !x.tunnel => Wire::Http2,
@@ -349,9 +352,27 @@ impl Worker {
     }
 
     /// A balancer has chosen an endpoint for an exchange that waited.
-    pub(crate) fn assign_exchange(&mut self, io: &mut impl Io, ex: Key<Exchange>, endpoint: Key<Endpoint>) {
-        self.bind(ex, endpoint);
+    pub(crate) fn assign_exchange(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        endpoint: Key<Endpoint>,
+        pick: Pick,
+    ) {
+        self.bind(ex, endpoint, Some(pick));
         self.place(io, ex, endpoint);
+    }
+
+    /// The endpoint is no more, or was of no use: the balancer chooses another.
+    pub(crate) fn balance_again(&mut self, io: &mut impl Io, ex: Key<Exchange>, balancer: Key<Balancer>) {
+        if let Some(x) = self.exchanges.get_mut(ex) {
+            x.endpoint = None;
+            x.wait = None;
+            if let Some(pick) = x.pick.take() {
+                self.pick_unused(pick);
+            }
+        }
+        self.balance(io, Waiter::Exchange(ex), balancer);
     }
 
     /// It may wait for a connection until then.
@@ -398,7 +419,7 @@ impl Worker {
             extra.add(Kind::OrigProto, orig.value());
         }
         let message = Outgoing::new(head, bytes, x.field_leg(Way::Request)).with(&extra);
-        let (first_attempt, endpoint) = (x.sent_at.is_none(), x.endpoint);
+        let first_attempt = x.sent_at.is_none();
         let sent = self.write_request(ex, conn, &message, end);
         extra.clear();
         self.heads.extra = extra;
@@ -410,15 +431,11 @@ impl Worker {
             }
         };
         self.count_request(ex, first_attempt);
-        if let Some(e) = endpoint.and_then(|e| self.endpoints.get_mut(e)) {
-            e.load.start();
-        }
         // Until the server has said something, the request may have to be sent to another: if nothing but the head of a
         // request is lost, that is possible.
         let replayable = end && self.exchanges.get(ex).is_some_and(|x| x.parked.is_none());
         let saved = replayable.then(|| self.heads.save(head, bytes));
         let Some(x) = self.exchanges.get_mut(ex) else { return };
-        x.loading = true;
         x.up = Some(Leg { conn, stream });
         x.wait = None;
         x.sent_at = Some(now);
@@ -659,11 +676,12 @@ impl Worker {
         let now = self.now;
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         let took = now - x.sent_at.unwrap_or(x.started);
-        if std::mem::take(&mut x.loading)
-            && let Some(e) = x.endpoint.and_then(|e| self.endpoints.get_mut(e))
-        {
-            e.load.finish();
-            e.load.observe(now, took);
+        let failed = x.status >= 500 || x.status == 429;
+        if let Some(mut pick) = x.pick {
+            self.pick_responded(&mut pick, failed);
+            if let Some(x) = self.exchanges.get_mut(ex) {
+                x.pick = Some(pick);
+            }
         }
         self.count_latency(ex, took);
     }
@@ -690,9 +708,8 @@ impl Worker {
         let most = self.config.limits.connect_attempts;
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.attempts += 1;
-        x.endpoint = None;
         match x.chosen.balancer {
-            Some(balancer) if x.attempts < most => self.balance(io, ex, balancer),
+            Some(balancer) if x.attempts < most => self.balance_again(io, ex, balancer),
             _ => self.fail(io, ex, kind, Some(&error.to_string())),
         }
     }
@@ -720,7 +737,6 @@ impl Worker {
     /// safe to repeat (RFC 9110 9.2.2). False if that cannot be.
     fn try_elsewhere(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) -> bool {
         let most = self.config.limits.connect_attempts;
-        self.unload(ex);
         let Some(x) = self.exchanges.get_mut(ex) else { return false };
         let unseen = matches!(lost, Lost::NotProcessed | Lost::Reset(Code::REFUSED_STREAM));
         let idempotent =
@@ -731,8 +747,12 @@ impl Worker {
             return false;
         }
         x.request.sent = false;
+        if let Some(pick) = x.pick.take() {
+            self.pick_ended(io, pick, Some(Class::Failure));
+        }
+        let Some(x) = self.exchanges.get(ex) else { return false };
         match (x.chosen.balancer, x.endpoint) {
-            (Some(balancer), _) => self.balance(io, ex, balancer),
+            (Some(balancer), _) => self.balance_again(io, ex, balancer),
             (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
             _ => return false,
         }
@@ -758,9 +778,16 @@ impl Worker {
 
     /// Counts an exchange and lets go of both legs: whole ones can be used again.
     pub(crate) fn finish(&mut self, io: &mut impl Io, ex: Key<Exchange>, end: End) {
-        self.unload(ex);
         self.count_end(ex, end);
         let Some(mut x) = self.exchanges.remove(ex) else { return };
+        match x.pick.take() {
+            Some(pick) if x.sent_at.is_some() => {
+                let class = balancer::class(end, Self::outcome(&x, end));
+                self.pick_ended(io, pick, class);
+            }
+            Some(pick) => self.pick_unused(pick),
+            None => {}
+        }
         self.buffered -= x.accounted;
         x.request.clear(&mut self.spare, &mut self.heads);
         x.response.clear(&mut self.spare, &mut self.heads);
@@ -776,16 +803,6 @@ impl Worker {
             && self.endpoints.get(endpoint).is_some_and(|e| !e.waiting.is_empty())
         {
             self.todo.push_back(Todo::Serve(endpoint));
-        }
-    }
-
-    /// It does not burden its endpoint any more.
-    fn unload(&mut self, ex: Key<Exchange>) {
-        if let Some(x) = self.exchanges.get_mut(ex)
-            && std::mem::take(&mut x.loading)
-            && let Some(e) = x.endpoint.and_then(|e| self.endpoints.get_mut(e))
-        {
-            e.load.finish();
         }
     }
 

@@ -180,7 +180,7 @@ impl Worker {
                     self.pump(io, ex, Way::Request);
                 }
             }
-            Event::GoAway { .. } => self.unpool_http2(io, id),
+            Event::GoAway { .. } => self.unpool_http2(id),
             Event::Settings => {
                 // The peer may take more streams than before.
                 if let Some(endpoint) = self.conns.get(id).and_then(|c| c.endpoint) {
@@ -260,7 +260,7 @@ impl Worker {
         let owners = http2.connection.streams().map(|(_, owner)| owner).filter(|o| *o != h2::NO_OWNER);
         let exchanges: Vec<_> = owners.filter_map(|o| self.exchanges.key_at(o as usize)).collect();
         if role == Role::Client {
-            self.unpool_http2(io, id);
+            self.unpool_http2(id);
         }
         for ex in exchanges {
             match role {

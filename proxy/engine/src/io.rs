@@ -200,7 +200,7 @@ pub enum Note<'a> {
         target: SocketAddr,
         /// Why.
         message: &'a str,
-        /// When it is tried again.
+        /// For how long it is left alone; zero where its balancer decides that.
         backoff: Duration,
     },
     /// A request or connection that only an `audit` authorization allows.

@@ -13,7 +13,6 @@ mod http2;
 pub mod io;
 mod legs;
 pub mod limits;
-mod load;
 pub mod metrics;
 mod opaque;
 mod pool;

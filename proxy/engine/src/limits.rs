@@ -53,7 +53,7 @@ limits! {
     /// Connections that wait for the discovery of their target, not yet read from. One more is reset.
     discovering DiscoveringConnections: usize = 4_096;
     /// Outbound targets and inbound ports whose policy is held. A connection to one more is reset; unused ones are
-    /// forgotten after [`crate::Config::discovery_idle`].
+    /// forgotten after [`crate::Outbound::discovery_idle`].
     policies Policies: usize = 10_000;
     /// Exchanges under way (`*_MAX_IN_FLIGHT`). One more is load shed.
     exchanges Exchanges: usize = 100_000;

@@ -7,7 +7,7 @@ use weft_policy::outbound::{Dispatcher, Protocol, TcpRule};
 use weft_policy::{FailureKind, Filter};
 
 use crate::accept::{Accept, Governed};
-use crate::balancer::Waiter;
+use crate::balancer::{Pick, Waiter};
 use crate::conn::{Closing, Conn, Stage};
 use crate::discovery::{Dispatch, Table};
 use crate::io::{Io, Note, Side};
@@ -41,7 +41,7 @@ impl Worker {
                     && let Some(target) = self.client(id).map(|c| c.target)
                 {
                     let endpoint = self.local_endpoint(target);
-                    self.assign_client(io, id, endpoint);
+                    self.assign_client(io, id, endpoint, None);
                 }
             }
             Side::Outbound => self.route_connection(io, id, sni),
@@ -93,12 +93,12 @@ impl Worker {
             return self.refuse(io, id, ErrorKind::LoadShed, "route", "the route has no backend");
         };
         match prepared.backends.get(index).map(|b| b.to) {
-            Some(Dispatch::Endpoint(endpoint)) => self.assign_client(io, id, endpoint),
+            Some(Dispatch::Endpoint(endpoint)) => self.assign_client(io, id, endpoint, None),
             Some(Dispatch::Balancer(balancer)) => {
                 if let Some(client) = self.client_mut(id) {
                     client.balancer = Some(balancer);
                 }
-                self.balance_waiter(io, Waiter::Client(id), balancer);
+                self.balance(io, Waiter::Client(id), balancer);
             }
             Some(Dispatch::Fail) | None => {
                 let message = match &picked.backend.dispatcher {
@@ -161,12 +161,18 @@ impl Worker {
     // --- either
 
     /// An endpoint is chosen: a connection is made for this client alone.
-    pub(crate) fn assign_client(&mut self, io: &mut impl Io, id: Key<Conn>, endpoint: Key<Endpoint>) {
-        if self.conns.get(id).is_some() {
-            if let Some(e) = self.endpoints.get_mut(endpoint) {
-                e.load.start();
-            }
+    pub(crate) fn assign_client(
+        &mut self,
+        io: &mut impl Io,
+        id: Key<Conn>,
+        endpoint: Key<Endpoint>,
+        pick: Option<Pick>,
+    ) {
+        if let Some(client) = self.client_mut(id) {
+            client.pick = pick;
             self.dial(io, endpoint, Purpose::Opaque(id));
+        } else if let Some(pick) = pick {
+            self.pick_unused(pick);
         }
     }
 
@@ -179,6 +185,11 @@ impl Worker {
         if let Some(plan) = self.plan_of(client) {
             plan.parent.tcp_opened.count();
         }
+        // Load is how long connecting takes.
+        let pick = self.client_mut(client).and_then(|c| c.pick.take());
+        if let Some(pick) = pick {
+            self.pick_ended(io, pick, None);
+        }
         if let Some(client) = self.client_mut(client) {
             client.tunnelled = true;
         }
@@ -190,8 +201,12 @@ impl Worker {
         let most = self.config.limits.connect_attempts;
         let Some(client) = self.client_mut(id) else { return };
         client.attempts += 1;
-        match client.balancer {
-            Some(balancer) if client.attempts < most => self.balance_waiter(io, Waiter::Client(id), balancer),
+        let (attempts, balancer) = (client.attempts, client.balancer);
+        if let Some(pick) = client.pick.take() {
+            self.pick_unused(pick);
+        }
+        match balancer {
+            Some(balancer) if attempts < most => self.balance(io, Waiter::Client(id), balancer),
             _ => {
                 let message = error.to_string();
                 self.refuse(io, id, ErrorKind::Io, "connect", &message);

@@ -6,15 +6,18 @@
 //!                      └─ none: dial another (within bounds) and wait ─▶ dialed() ─▶ serve_endpoint() ─▶ send
 //! ```
 //!
-//! An endpoint of a balancer that cannot be connected to is left alone for a while, longer each time; whoever waited
-//! for it goes back to the balancer. An endpoint that stands alone is tried again by each request.
+//! Whoever waited for an endpoint that cannot be connected to goes back to its balancer, which leaves the endpoint alone for
+//! a while. One that stands alone is left alone for a while too, and who comes meanwhile waits.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
+use weft_balance::EndpointId;
+use weft_balance::backoff::Retries;
 use weft_http::h2::Role;
 use weft_net::tls::{Offer, Target as TlsTarget, TlsConn};
 use weft_net::transport_header::{SessionProtocol, TransportHeader};
@@ -22,12 +25,12 @@ use weft_policy::FailureKind;
 use weft_policy::outbound::{self, Hint};
 
 use crate::balancer::Balancer;
+use crate::config::Backoff;
 use crate::conn::{Closing, Conn, Security, Stage, Timeout};
 use crate::exchange::Exchange;
 use crate::http1::Http1Client;
 use crate::io::{Io, Note, Side};
 use crate::limits::Bound;
-use crate::load::PeakEwma;
 use crate::metrics::labels::LOOPBACK;
 use crate::metrics::{self, EndpointLabels, Peer, Tls, TransportLabels};
 use crate::slab::Key;
@@ -41,8 +44,8 @@ pub(crate) struct Endpoint {
     pub(crate) target: SocketAddr,
     /// What discovery says of it; none for the application itself.
     pub(crate) policy: Option<Arc<outbound::Endpoint>>,
-    /// The balancer it belongs to; none if it stands alone.
-    pub(crate) balancer: Option<Key<Balancer>>,
+    /// The balancer it belongs to, and its name there; none if it stands alone.
+    pub(crate) balancer: Option<(Key<Balancer>, EndpointId)>,
     /// How many plans and stacks refer to it, besides its balancer.
     pub(crate) users: u32,
     /// It is no longer in its set: connections end as they fall idle.
@@ -59,14 +62,13 @@ pub(crate) struct Endpoint {
     pub(crate) connections: usize,
     /// Exchanges that wait for a connection.
     pub(crate) waiting: VecDeque<Key<Exchange>>,
-    failures: u32,
-    /// Not to be tried before.
-    pub(crate) backoff: Option<Instant>,
+    /// One that stands alone could not be connected to so often in a row, and is left alone until then.
+    failures: Retries,
+    backoff: Option<Instant>,
     /// Nothing refers to it any more; forgotten at this time.
     pub(crate) unused: Option<Instant>,
     /// Made anew when our certificate is.
     tls: Option<(u64, TlsTarget)>,
-    pub(crate) load: PeakEwma,
     http: Option<Arc<metrics::Http>>,
     transport: Option<Arc<metrics::Transport>>,
 }
@@ -95,7 +97,13 @@ pub(crate) enum Wire {
 }
 
 impl Endpoint {
-    pub(crate) fn new(side: Side, target: SocketAddr, policy: Option<Arc<outbound::Endpoint>>) -> Self {
+    pub(crate) fn new(
+        side: Side,
+        target: SocketAddr,
+        policy: Option<Arc<outbound::Endpoint>>,
+        backoff: Backoff,
+    ) -> Self {
+        let failures = Retries::new(backoff.checked());
         Self {
             side,
             target,
@@ -110,11 +118,10 @@ impl Endpoint {
             dialing_http2: 0,
             connections: 0,
             waiting: VecDeque::new(),
-            failures: 0,
+            failures,
             backoff: None,
             unused: None,
             tls: None,
-            load: PeakEwma::default(),
             http: None,
             transport: None,
         }
@@ -130,9 +137,9 @@ impl Endpoint {
         self.policy.as_ref().is_some_and(|p| p.hint == Hint::H2)
     }
 
-    /// True if a balancer may choose it for an exchange now.
-    pub(crate) fn is_ready(&self, http: bool) -> bool {
-        self.backoff.is_none() && !self.retired && (!http || !self.prefers_http2() || !self.http2.is_empty())
+    /// True if an HTTP/2 connection to it can be used.
+    pub(crate) fn has_http2(&self) -> bool {
+        !self.http2.is_empty()
     }
 
     /// Where connections go: the other proxy's port if there is one, and it is told the target's in a header.
@@ -251,12 +258,7 @@ impl Worker {
     /// Connects ahead of requests, so that a balancer knows who is there.
     pub(crate) fn warm(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>) {
         let Some(e) = self.endpoints.get(endpoint) else { return };
-        if e.prefers_http2()
-            && e.http2.is_empty()
-            && e.dialing_http2 == 0
-            && e.backoff.is_none()
-            && !e.retired
-        {
+        if e.prefers_http2() && e.http2.is_empty() && e.dialing_http2 == 0 && !e.retired {
             self.dial(io, endpoint, Purpose::Http2);
         }
     }
@@ -375,7 +377,6 @@ impl Worker {
         let Stage::Dial(dial) = &conn.stage else { return };
         let (purpose, Some(endpoint)) = (dial.purpose, conn.endpoint) else { return };
         let tagged = matches!(&conn.security, Security::Tls(tls) if tls.is_tagged());
-        let took = self.now - conn.opened;
         let Some(e) = self.endpoints.get_mut(endpoint) else {
             return self.close(io, id, Closing::Clean);
         };
@@ -386,8 +387,9 @@ impl Worker {
         if let Some(dialing) = e.dialing_for(purpose) {
             *dialing -= 1;
         }
-        e.failures = 0;
         let target_port = e.tagged_port().and_then(|_| NonZeroU16::new(e.target.port()));
+        e.failures.succeeded();
+        e.backoff = None;
         let header = target_port.map(|port| TransportHeader {
             port,
             name: None,
@@ -404,7 +406,6 @@ impl Worker {
         }
         match purpose {
             Purpose::Opaque(client) => {
-                self.observe_connect(endpoint, took);
                 self.opaque_connected(io, client, id);
             }
             Purpose::Http1 => {
@@ -422,9 +423,7 @@ impl Worker {
                 self.todo.push_back(Todo::Serve(endpoint));
             }
         }
-        if let Some(balancer) = self.endpoints.get(endpoint).and_then(|e| e.balancer) {
-            self.todo.push_back(Todo::Balance(balancer));
-        }
+        self.endpoint_ready(endpoint);
     }
 
     fn become_stage(&mut self, io: &mut impl Io, id: Key<Conn>, stage: Stage) {
@@ -455,58 +454,47 @@ impl Worker {
     ) {
         let random = io.random();
         let Some(e) = self.endpoints.get_mut(endpoint) else { return };
-        e.failures = e.failures.saturating_add(1);
-        let backoff = match e.side {
-            Side::Outbound => self.config.outbound.backoff,
-            Side::Inbound => self.config.inbound.backoff,
-        };
-        let wait = backoff.wait(e.failures, random);
-        // One that stands alone is tried again by who comes next.
-        if e.balancer.is_some() {
-            let at = self.now + wait;
+        let mut backoff = Duration::ZERO;
+        if e.balancer.is_none() {
+            backoff = e.failures.failed(random);
+            let at = self.now + backoff;
             e.backoff = Some(at);
             self.endpoint_timers.arm(endpoint.index(), at);
         }
-        io.note(&Note::ConnectFailed {
-            side: e.side,
-            target: e.address(),
-            message: &error.to_string(),
-            backoff: wait,
-        });
-        let balancer = e.balancer;
+        let message = &error.to_string();
+        io.note(&Note::ConnectFailed { side: e.side, target: e.address(), message, backoff });
         let kind = match error.kind() {
             ErrorKind::TimedOut => FailureKind::ConnectTimeout,
             _ => FailureKind::Connect,
         };
         // Another connection may still be made; who waits for that goes on waiting.
         let waiting = if e.dialing() == 0 { std::mem::take(&mut e.waiting) } else { VecDeque::new() };
+        if let Some((balancer, id)) = e.balancer
+            && !e.has_http2()
+        {
+            self.endpoint_unreachable(io, balancer, id);
+        }
         for ex in waiting {
             self.not_connected(io, ex, kind, error);
         }
         if let Purpose::Opaque(client) = purpose {
-            if let Some(e) = self.endpoints.get_mut(endpoint) {
-                e.load.finish();
-            }
             self.opaque_not_connected(io, client, error);
-        }
-        if let Some(balancer) = balancer {
-            self.balance_changed(balancer);
         }
     }
 
     /// A back-off is over, or nobody has used the endpoint for long enough.
     pub(crate) fn endpoint_timed_out(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>) {
         let now = self.now;
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return };
-        if e.backoff.is_some_and(|at| at <= now) {
+        if let Some(e) = self.endpoints.get_mut(endpoint)
+            && e.backoff.is_some_and(|at| at <= now)
+        {
             e.backoff = None;
-            let balancer = e.balancer;
-            self.warm(io, endpoint);
-            if let Some(balancer) = balancer {
-                self.todo.push_back(Todo::Balance(balancer));
-            }
+            self.todo.push_back(Todo::Serve(endpoint));
         }
-        if self.endpoints.get(endpoint).is_some_and(|e| e.unused.is_some_and(|at| at <= now)) {
+        if let Some(at) = self.endpoints.get(endpoint).and_then(Endpoint::next_deadline) {
+            self.endpoint_timers.arm(endpoint.index(), at);
+        }
+        if self.endpoints.get(endpoint).is_some_and(|e| e.unused.is_some_and(|at| at <= self.now)) {
             self.retire(io, endpoint);
         }
     }
@@ -577,27 +565,29 @@ impl Worker {
         }
     }
 
-    /// An HTTP/2 connection takes no more requests: the peer said so, or it is used up. Those it has go on.
-    pub(crate) fn unpool_http2(&mut self, io: &mut impl Io, id: Key<Conn>) {
+    /// An HTTP/2 connection takes no more requests: the peer said so, or it is gone. Those it has go on.
+    pub(crate) fn unpool_http2(&mut self, id: Key<Conn>) {
         let Some(endpoint) = self.conns.get(id).and_then(|c| c.endpoint) else { return };
+        self.unpool_http2_of(endpoint, id);
+    }
+
+    fn unpool_http2_of(&mut self, endpoint: Key<Endpoint>, id: Key<Conn>) {
         let Some(e) = self.endpoints.get_mut(endpoint) else { return };
+        let before = e.http2.len();
         e.http2.retain(|c| *c != id);
-        let balancer = e.balancer;
-        if let Some(balancer) = balancer {
-            self.warm(io, endpoint);
-            self.balance_changed(balancer);
+        if e.http2.len() == before {
+            return;
+        }
+        if let Some((balancer, member)) = e.balancer
+            && e.http2.is_empty()
+        {
+            self.endpoint_lost(balancer, member);
         }
         self.todo.push_back(Todo::Serve(endpoint));
     }
 
     /// A connection is gone.
-    pub(crate) fn left_endpoint(
-        &mut self,
-        io: &mut impl Io,
-        endpoint: Key<Endpoint>,
-        id: Key<Conn>,
-        stage: &Stage,
-    ) {
+    pub(crate) fn left_endpoint(&mut self, endpoint: Key<Endpoint>, id: Key<Conn>, stage: &Stage) {
         let Some(e) = self.endpoints.get_mut(endpoint) else { return };
         e.connections -= 1;
         match stage {
@@ -614,7 +604,7 @@ impl Worker {
                     self.gauges.idle_pooled.down();
                 }
             }
-            Stage::Http2(_) if e.http2.contains(&id) => self.unpool_http2_of(io, endpoint, id),
+            Stage::Http2(_) => self.unpool_http2_of(endpoint, id),
             _ => {}
         }
         let Some(e) = self.endpoints.get(endpoint) else { return };
@@ -622,15 +612,6 @@ impl Worker {
             self.todo.push_back(Todo::Serve(endpoint));
         }
         self.forget_endpoint_if_done(endpoint);
-    }
-
-    fn unpool_http2_of(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>, id: Key<Conn>) {
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return };
-        e.http2.retain(|c| *c != id);
-        if let Some(balancer) = e.balancer {
-            self.warm(io, endpoint);
-            self.balance_changed(balancer);
-        }
     }
 
     /// An HTTP/1 connection became something else (an upgrade): it counts as a connection still, but not in the pool.
@@ -656,7 +637,7 @@ impl Worker {
         }
         for ex in waiting {
             match balancer {
-                Some(balancer) => self.balance(io, ex, balancer),
+                Some((balancer, _)) => self.balance_again(io, ex, balancer),
                 None => self.fail(io, ex, FailureKind::Connect, None),
             }
         }

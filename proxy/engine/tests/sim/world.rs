@@ -60,7 +60,7 @@ impl Case {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         // Every other seed is free of faults: then everything has to succeed.
-        let rough = if seed % 2 == 0 { 0 } else { rng.between(1, 6) };
+        let rough = if seed.is_multiple_of(2) { 0 } else { rng.between(1, 6) };
         let mut id = 0;
         let clients = (0..rng.between(1, 6)).map(|_| plan(&mut rng, &mut id, rough > 0)).collect();
         let faults = (0..rough)
