@@ -67,7 +67,9 @@ async fn connection(admin: Arc<Admin>, tcp: TcpStream, client: SocketAddr) {
     match timeout(HEAD_TIMEOUT, tcp.peek(&mut first)).await {
         Ok(Ok(1)) if first == [TLS_HANDSHAKE] => {
             let config = admin.tls.borrow().clone();
-            let Some(config) = config else { return tracing::debug!(%client, "admin: TLS before there is a certificate") };
+            let Some(config) = config else {
+                return tracing::debug!(%client, "admin: TLS before there is a certificate");
+            };
             match timeout(HEAD_TIMEOUT, tokio_rustls::TlsAcceptor::from(config).accept(tcp)).await {
                 Ok(Ok(tls)) => http(admin, tls, client).await,
                 Ok(Err(error)) => tracing::debug!(%client, %error, "admin: TLS handshake failed"),
@@ -79,7 +81,11 @@ async fn connection(admin: Arc<Admin>, tcp: TcpStream, client: SocketAddr) {
     }
 }
 
-async fn http(admin: Arc<Admin>, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, client: SocketAddr) {
+async fn http(
+    admin: Arc<Admin>,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: SocketAddr,
+) {
     let service = service_fn(move |request| {
         let admin = Arc::clone(&admin);
         async move { Ok::<_, Infallible>(admin.answer(client, request).await) }

@@ -30,10 +30,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
-use tokio::{
-    sync::watch,
-    task::AbortHandle,
-};
+use tokio::{sync::watch, task::AbortHandle};
 use tonic::{Status, transport::Channel};
 use weft_engine::io::{Answer, Question, Subject};
 use weft_names::Cidr;
@@ -111,7 +108,11 @@ impl Shared {
     ///
     /// # Errors
     /// When its address makes no URI.
-    pub fn identity_channel(&self, config: &Config, roots: &Roots) -> Result<Channel, tonic::transport::Error> {
+    pub fn identity_channel(
+        &self,
+        config: &Config,
+        roots: &Roots,
+    ) -> Result<Channel, tonic::transport::Error> {
         let secure = Secure::new(roots.clone(), self.identity.subscribe());
         channel::channel(&config.control.identity, &config.outbound.side, secure)
     }
@@ -166,7 +167,9 @@ impl Shared {
             return;
         }
         // The entry is there before its task can publish.
-        followed.subjects.insert(subject.clone(), Entry { workers: BTreeSet::from([worker]), latest: None, task: None });
+        followed
+            .subjects
+            .insert(subject.clone(), Entry { workers: BTreeSet::from([worker]), latest: None, task: None });
         let shared = Arc::clone(self);
         let task = match subject.clone() {
             Subject::Target(target) => tokio::spawn(subjects::target(shared, target)),
@@ -233,13 +236,29 @@ impl Source for Shared {
     fn write(&self, page: &mut Page) {
         let none = Labels::new();
         let stats = &self.identity_stats;
-        page.family("control_identity_cert_expiration_timestamp_seconds", Kind::Gauge, "When the certificate expires, since 1970.");
+        page.family(
+            "control_identity_cert_expiration_timestamp_seconds",
+            Kind::Gauge,
+            "When the certificate expires, since 1970.",
+        );
         page.sample("control_identity_cert_expiration_timestamp_seconds", &none, stats.expires.load(Relaxed));
-        page.family("control_identity_cert_refresh_timestamp_seconds", Kind::Gauge, "When the certificate was last renewed.");
+        page.family(
+            "control_identity_cert_refresh_timestamp_seconds",
+            Kind::Gauge,
+            "When the certificate was last renewed.",
+        );
         page.sample("control_identity_cert_refresh_timestamp_seconds", &none, stats.refreshed.load(Relaxed));
-        page.family("control_identity_cert_refreshes_total", Kind::Counter, "Attempts to renew the certificate.");
+        page.family(
+            "control_identity_cert_refreshes_total",
+            Kind::Counter,
+            "Attempts to renew the certificate.",
+        );
         for (result, count) in [("success", &stats.succeeded), ("error", &stats.failed)] {
-            page.sample("control_identity_cert_refreshes_total", &none.with("result", result), count.load(Relaxed));
+            page.sample(
+                "control_identity_cert_refreshes_total",
+                &none.with("result", result),
+                count.load(Relaxed),
+            );
         }
         let streams = [
             ("profiles", &self.counts.profiles),
@@ -247,10 +266,17 @@ impl Source for Shared {
             ("destinations", &self.counts.destinations),
             ("inbound_policies", &self.counts.inbound_policies),
         ];
-        let families: [(&str, &str, fn(&StreamCounts) -> &AtomicU64); 3] = [
-            ("weft_control_streams_opened_total", "Streams opened to the control plane.", |counts| &counts.opened),
-            ("weft_control_streams_failed_total", "Streams that failed to open or broke.", |counts| &counts.failed),
-            ("weft_control_stream_messages_total", "Messages received on streams.", |counts| &counts.messages),
+        type Pick = fn(&StreamCounts) -> &AtomicU64;
+        let families: [(&str, &str, Pick); 3] = [
+            ("weft_control_streams_opened_total", "Streams opened to the control plane.", |counts| {
+                &counts.opened
+            }),
+            ("weft_control_streams_failed_total", "Streams that failed to open or broke.", |counts| {
+                &counts.failed
+            }),
+            ("weft_control_stream_messages_total", "Messages received on streams.", |counts| {
+                &counts.messages
+            }),
         ];
         for (name, help, pick) in families {
             page.family(name, Kind::Counter, help);
@@ -260,7 +286,11 @@ impl Source for Shared {
         }
         page.family("weft_control_subjects", Kind::Gauge, "Targets, paths and ports followed.");
         page.sample("weft_control_subjects", &none, self.followed().subjects.len() as u64);
-        page.family("weft_control_subjects_refused_total", Kind::Counter, "Subjects not followed because there were too many.");
+        page.family(
+            "weft_control_subjects_refused_total",
+            Kind::Counter,
+            "Subjects not followed because there were too many.",
+        );
         page.sample("weft_control_subjects_refused_total", &none, self.refused.load(Relaxed));
     }
 }

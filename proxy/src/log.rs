@@ -1,7 +1,10 @@
 //! Log set-up: Linkerd's filter syntax, plain lines or JSON on stdout, changeable while running.
 
 use std::sync::Arc;
-use tracing_subscriber::{EnvFilter, Registry, filter::Directive, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Registry, filter::Directive, fmt, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
+};
 
 /// Reads and changes the filter of the running log.
 #[derive(Clone)]
@@ -43,7 +46,9 @@ impl LogHandle {
 pub fn parse(directives: &str) -> Result<EnvFilter, String> {
     let mut filter = EnvFilter::default();
     for directive in directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
-        let parsed: Directive = directive.parse().map_err(|error| format!("log directive {directive:?}: {error}; expected TARGET=LEVEL or LEVEL"))?;
+        let parsed: Directive = directive.parse().map_err(|error| {
+            format!("log directive {directive:?}: {error}; expected TARGET=LEVEL or LEVEL")
+        })?;
         filter = filter.add_directive(parsed);
         // Filters written for Linkerd's own targets apply to ours.
         if let Some(level) = directive.strip_prefix("linkerd=")

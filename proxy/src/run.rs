@@ -2,19 +2,14 @@
 
 use crate::{
     admin::{self, Admin},
-    config::{self, Config, ProcessEnv, Problems},
+    config::{self, Config, Problems, ProcessEnv},
     control::{self, identity::KeyAndRequest},
     error_chain, log,
     readiness::Readiness,
     runtime::{self, Listeners, Runtime},
     telemetry::{RuntimeCounters, Source, Telemetry},
 };
-use std::{
-    num::NonZeroUsize,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{num::NonZeroUsize, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -67,7 +62,10 @@ pub fn main() -> ExitCode {
 
 fn print_problems(problems: &Problems) {
     let count = problems.0.len();
-    eprintln!("weft-proxy: {count} {} wrong in the environment:", if count == 1 { "variable is" } else { "variables are" });
+    eprintln!(
+        "weft-proxy: {count} {} wrong in the environment:",
+        if count == 1 { "variable is" } else { "variables are" }
+    );
     for problem in &problems.0 {
         eprintln!("  {problem}");
     }
@@ -196,9 +194,11 @@ fn announce(config: &Config, listeners: &Listeners, admin: &TcpListener) {
         tracing::info!("Outbound interface on {address}");
     }
     tracing::info!("Local identity is {}", config.identity.local);
-    for (what, service) in
-        [("Identity", &config.control.identity), ("Destinations", &config.control.destination), ("Policies", &config.control.policy)]
-    {
+    for (what, service) in [
+        ("Identity", &config.control.identity),
+        ("Destinations", &config.control.destination),
+        ("Policies", &config.control.policy),
+    ] {
         let name = service.name.as_ref().map_or_else(|| "no TLS".to_owned(), ToString::to_string);
         tracing::info!("{what} resolved via {} ({name})", service.addr.authority());
     }
@@ -219,8 +219,12 @@ async fn remind(readiness: Arc<Readiness>) {
 }
 
 /// The admin server's TLS follows the certificate.
-fn admin_tls(mut identity: watch::Receiver<Option<Arc<Identity>>>) -> watch::Receiver<Option<Arc<rustls::ServerConfig>>> {
-    let config = |identity: &Option<Arc<Identity>>| identity.as_ref().map(|identity| identity.server_config(Offer::Plain));
+fn admin_tls(
+    mut identity: watch::Receiver<Option<Arc<Identity>>>,
+) -> watch::Receiver<Option<Arc<rustls::ServerConfig>>> {
+    let config = |identity: &Option<Arc<Identity>>| {
+        identity.as_ref().map(|identity| identity.server_config(Offer::Plain))
+    };
     let (sender, receiver) = watch::channel(config(&identity.borrow_and_update()));
     tokio::spawn(async move {
         while identity.changed().await.is_ok() {
@@ -265,31 +269,46 @@ impl Stop {
 fn runtime_config(config: &Config) -> runtime::Config {
     let side = |side: &config::Side| runtime::Side {
         listen: side.listen.clone(),
+        fixed: Vec::new(),
         backlog: side.backlog,
-        accept: StreamOptions { keepalive: side.accept_keepalive, user_timeout: side.accept_user_timeout, ..StreamOptions::default() },
+        accept: StreamOptions {
+            keepalive: side.accept_keepalive,
+            user_timeout: side.accept_user_timeout,
+            ..StreamOptions::default()
+        },
         connect: StreamOptions {
             keepalive: side.connect_keepalive,
             user_timeout: side.connect_user_timeout,
             mark: config.socket_mark,
         },
     };
-    let mut settings = runtime::Config::new(config.cores, side(&config.outbound.side), side(&config.inbound.side));
+    let mut settings =
+        runtime::Config::new(config.cores, side(&config.outbound.side), side(&config.inbound.side));
+    settings.outbound.fixed.clone_from(&config.outbound_targets);
     settings.drain_limit = config.shutdown_grace.saturating_add(Duration::from_secs(5));
     settings
 }
 
 fn engine_config(config: &Config) -> weft_engine::Config {
-    let backoff = |backoff: config::Backoff| weft_engine::Backoff { min: backoff.min, max: backoff.max, jitter: backoff.jitter };
+    let backoff = |backoff: config::Backoff| weft_engine::Backoff {
+        min: backoff.min,
+        max: backoff.max,
+        jitter: backoff.jitter,
+    };
     let (outbound, inbound) = (&config.outbound, &config.inbound);
     let policy = inbound.default_policy;
-    let server = |opaque| Arc::new(policy.server(&inbound.cluster_networks, opaque, inbound.side.detect_timeout));
+    let server =
+        |opaque| Arc::new(policy.server(&inbound.cluster_networks, opaque, inbound.side.detect_timeout));
     let mut engine = weft_engine::Config::with_default_policy(server(false));
     engine.drain_grace = config.shutdown_grace;
-    engine.keepalive_interval = inbound.side.http2_keep_alive.map(|keep_alive| keep_alive.interval).or(engine.keepalive_interval);
-    engine.keepalive_timeout = inbound.side.http2_keep_alive.map_or(engine.keepalive_timeout, |keep_alive| keep_alive.timeout);
+    engine.keepalive_interval =
+        inbound.side.http2_keep_alive.map(|keep_alive| keep_alive.interval).or(engine.keepalive_interval);
+    engine.keepalive_timeout =
+        inbound.side.http2_keep_alive.map_or(engine.keepalive_timeout, |keep_alive| keep_alive.timeout);
     engine.limits.exchanges = outbound.side.max_in_flight.max(inbound.side.max_in_flight);
     engine.limits.queue = outbound.side.queue_capacity;
-    engine.limits.idle_connections = outbound.side.max_idle_per_endpoint.max(inbound.side.max_idle_per_endpoint);
+    engine.limits.idle_connections =
+        outbound.side.max_idle_per_endpoint.max(inbound.side.max_idle_per_endpoint);
     engine.limits.http.http2.stream_window_bytes = config.http2.initial_stream_window;
     engine.limits.http.http2.connection_window_bytes = config.http2.initial_connection_window;
     if let Some(streams) = config.http2.max_concurrent_streams {

@@ -70,8 +70,10 @@ pub struct Config {
 /// Sockets of one side.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// Where to listen.
+    /// Where to listen. The original destination of what comes in is the kernel's to tell.
     pub listen: Vec<std::net::SocketAddr>,
+    /// Where to listen for one target each, without redirection: listening address and target.
+    pub fixed: Vec<(std::net::SocketAddr, std::net::SocketAddr)>,
     /// Connections that may wait in the kernel; none: [`weft_net::socket::DEFAULT_BACKLOG`].
     pub backlog: Option<u32>,
     /// Options of accepted connections; a mark is not for these.

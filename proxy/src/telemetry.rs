@@ -4,8 +4,8 @@ pub mod families;
 pub mod process;
 pub mod text;
 
-use process::Process;
 use crate::runtime::Counters;
+use process::Process;
 use std::sync::Arc;
 use text::{Kind, Labels, Page};
 use weft_engine::metrics::Registry;
@@ -54,14 +54,29 @@ impl Source for RuntimeCounters {
         let gauge: fn(&Counters) -> u64 = |counters| counters.open_sockets.get();
         page.family("weft_runtime_open_sockets", Kind::Gauge, "Sockets open now.");
         self.samples(page, "weft_runtime_open_sockets", gauge);
-        let counters: [(&str, &str, fn(&Counters) -> u64); 9] = [
+        type Pick = fn(&Counters) -> u64;
+        let counters: [(&str, &str, Pick); 9] = [
             ("accepted", "Connections accepted.", |counters| counters.accepted.get()),
-            ("accept_failures", "Connections that failed before they could be looked at.", |counters| counters.accept_failures.get()),
-            ("accept_pauses_full", "Pauses in accepting near the bound on sockets.", |counters| counters.accept_pauses_full.get()),
-            ("accept_pauses_exhausted", "Pauses in accepting for want of descriptors or memory.", |counters| counters.accept_pauses_exhausted.get()),
-            ("connects_refused", "Connections not made at the bound on sockets.", |counters| counters.connects_refused.get()),
-            ("questions_refused", "Questions refused because too many waited.", |counters| counters.questions_refused.get()),
-            ("notes_suppressed", "Log lines left out because there were too many.", |counters| counters.notes_suppressed.get()),
+            ("accept_failures", "Connections that failed before they could be looked at.", |counters| {
+                counters.accept_failures.get()
+            }),
+            ("accept_pauses_full", "Pauses in accepting near the bound on sockets.", |counters| {
+                counters.accept_pauses_full.get()
+            }),
+            (
+                "accept_pauses_exhausted",
+                "Pauses in accepting for want of descriptors or memory.",
+                |counters| counters.accept_pauses_exhausted.get(),
+            ),
+            ("connects_refused", "Connections not made at the bound on sockets.", |counters| {
+                counters.connects_refused.get()
+            }),
+            ("questions_refused", "Questions refused because too many waited.", |counters| {
+                counters.questions_refused.get()
+            }),
+            ("notes_suppressed", "Log lines left out because there were too many.", |counters| {
+                counters.notes_suppressed.get()
+            }),
             ("rounds", "Rounds of the event loop.", |counters| counters.rounds.get()),
             ("events", "Events from the kernel.", |counters| counters.events.get()),
         ];

@@ -21,7 +21,9 @@ impl Admin {
             ("/live", _) => text(StatusCode::OK, "live\n"),
             ("/ready", _) => match self.readiness.check() {
                 Ok(()) => text(StatusCode::OK, "ready\n"),
-                Err(what) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\nwaiting for {what}\n")),
+                Err(what) => {
+                    text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\nwaiting for {what}\n"))
+                }
             },
             ("/metrics", _) => self.metrics(),
             ("/env.json", _) => env_json(&request),
@@ -31,9 +33,10 @@ impl Admin {
             ("/proxy-log-level", &Method::GET) => text(StatusCode::OK, self.log.filter()),
             ("/proxy-log-level", &Method::PUT) => self.set_log_level(request).await,
             ("/proxy-log-level", _) => method_not_allowed("GET, PUT"),
-            ("/shutdown", _) if !self.shutdown_enabled => {
-                text(StatusCode::NOT_FOUND, "shutdown endpoint is not enabled: set LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED=true\n")
-            }
+            ("/shutdown", _) if !self.shutdown_enabled => text(
+                StatusCode::NOT_FOUND,
+                "shutdown endpoint is not enabled: set LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED=true\n",
+            ),
             ("/shutdown", &Method::POST) => {
                 // Already ending if nobody takes it.
                 let _ = self.shutdown.try_send(());
@@ -53,7 +56,10 @@ impl Admin {
 
     async fn set_log_level(&self, request: Request<Incoming>) -> Reply {
         let Ok(body) = Limited::new(request.into_body(), MAX_FILTER).collect().await else {
-            return text(StatusCode::BAD_REQUEST, format!("the filter is longer than {MAX_FILTER} bytes or broke off\n"));
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("the filter is longer than {MAX_FILTER} bytes or broke off\n"),
+            );
         };
         let body = body.to_bytes();
         let outcome = match std::str::from_utf8(&body) {
@@ -74,7 +80,9 @@ impl Admin {
 /// The environment, or the variables named in the query: `?A&B`.
 fn env_json<B>(request: &Request<B>) -> Reply {
     let accepts_json = request.headers().get_all(header::ACCEPT).iter().all(|accept| {
-        accept.to_str().is_ok_and(|accept| accept.contains("application/json") || accept.contains("application/*") || accept.contains("*/*"))
+        accept.to_str().is_ok_and(|accept| {
+            accept.contains("application/json") || accept.contains("application/*") || accept.contains("*/*")
+        })
     });
     if !accepts_json {
         return text(StatusCode::NOT_ACCEPTABLE, "only application/json is available\n");
@@ -83,7 +91,9 @@ fn env_json<B>(request: &Request<B>) -> Reply {
     if query.contains('=') {
         return text(StatusCode::BAD_REQUEST, "the query names variables, without values: ?NAME&NAME\n");
     }
-    let all = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), Some(value.to_string_lossy().into_owned())));
+    let all = std::env::vars_os().map(|(name, value)| {
+        (name.to_string_lossy().into_owned(), Some(value.to_string_lossy().into_owned()))
+    });
     let mut shown: BTreeMap<String, Option<String>> = all.collect();
     let wanted: Vec<_> = query.split('&').filter(|name| !name.is_empty()).collect();
     if !wanted.is_empty() {

@@ -14,7 +14,8 @@ pub type Parsed<T> = Result<T, &'static str>;
 
 /// `10s`, `300ms`, `2m`, `1h`, `365d`, or `0`.
 pub fn duration(text: &str) -> Parsed<Duration> {
-    const EXPECTED: &str = "a duration: a whole number and one of ms, s, m, h, d, such as 300ms or 10s (or 0)";
+    const EXPECTED: &str =
+        "a duration: a whole number and one of ms, s, m, h, d, such as 300ms or 10s (or 0)";
     let text = text.trim();
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -54,10 +55,18 @@ pub fn socket_addr(text: &str) -> Parsed<SocketAddr> {
 
 /// A comma list of one or two socket addresses, at most one of each family.
 pub fn listen_addrs(text: &str) -> Parsed<Vec<SocketAddr>> {
-    const EXPECTED: &str = "one or two addresses with ports, at most one IPv4 and one IPv6, such as 127.0.0.1:4140,[::1]:4140";
+    const EXPECTED: &str =
+        "one or two addresses with ports, at most one IPv4 and one IPv6, such as 127.0.0.1:4140,[::1]:4140";
     let addrs = text.split(',').map(socket_addr).collect::<Result<Vec<_>, _>>().map_err(|_| EXPECTED)?;
     let v4 = addrs.iter().filter(|addr| addr.is_ipv4()).count();
     if v4 > 1 || addrs.len() - v4 > 1 { Err(EXPECTED) } else { Ok(addrs) }
+}
+
+/// `127.0.0.1:15001=10.0.0.5:80`: where to listen, and where what comes in is going.
+pub fn fixed_target(text: &str) -> Parsed<(SocketAddr, SocketAddr)> {
+    const EXPECTED: &str = "a comma list of LISTEN=TARGET, such as 127.0.0.1:15001=10.0.0.5:80";
+    let (listen, target) = text.split_once('=').ok_or(EXPECTED)?;
+    Ok((socket_addr(listen).map_err(|_| EXPECTED)?, socket_addr(target).map_err(|_| EXPECTED)?))
 }
 
 /// A whole number.
@@ -126,7 +135,8 @@ impl ControlAddr {
 
 /// `name:port` or `ip:port`.
 pub fn control_addr(text: &str) -> Parsed<ControlAddr> {
-    const EXPECTED: &str = "a host and a port, such as linkerd-policy.linkerd.svc.cluster.local.:8090 or 127.0.0.1:8090";
+    const EXPECTED: &str =
+        "a host and a port, such as linkerd-policy.linkerd.svc.cluster.local.:8090 or 127.0.0.1:8090";
     let text = text.trim();
     if let Ok(addr) = text.parse() {
         return Ok(ControlAddr::Socket(addr));
@@ -151,10 +161,27 @@ mod tests {
 
     #[test]
     fn durations_take_a_unit_and_nothing_else() {
-        for (text, millis) in [("0", 0), ("300ms", 300), (" 10s ", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("1d", 86_400_000)] {
+        for (text, millis) in [
+            ("0", 0),
+            ("300ms", 300),
+            (" 10s ", 10_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "10", "s", "1.5s", "-1s", "10 s", "1s500ms", "99999999999999999999s", "18446744073709551615d"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "1.5s",
+            "-1s",
+            "10 s",
+            "1s500ms",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -170,7 +197,10 @@ mod tests {
     #[test]
     fn control_addresses() {
         assert_eq!(control_addr("127.0.0.1:8086"), Ok(ControlAddr::Socket(([127, 0, 0, 1], 8086).into())));
-        assert_eq!(control_addr("Linkerd-Policy.svc.:8090"), Ok(ControlAddr::Name("linkerd-policy.svc".into(), 8090)));
+        assert_eq!(
+            control_addr("Linkerd-Policy.svc.:8090"),
+            Ok(ControlAddr::Name("linkerd-policy.svc".into(), 8090))
+        );
         assert!(control_addr("localhost.:8080").is_ok_and(|addr| addr.is_loopback()));
         for text in ["", "host", "host:", "host:0", "host:99999", "a..b:1", ":80", "http://x:1"] {
             assert!(control_addr(text).is_err(), "{text}");

@@ -57,7 +57,11 @@ impl Secure {
 ///
 /// # Errors
 /// When the service's address makes no URI.
-pub fn channel(service: &ControlService, side: &Side, secure: Secure) -> Result<Channel, tonic::transport::Error> {
+pub(super) fn channel(
+    service: &ControlService,
+    side: &Side,
+    secure: Secure,
+) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{}", service.addr.authority()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING_INTERVAL)
@@ -92,7 +96,12 @@ impl Connect {
             match tokio::time::timeout(self.timeout, TcpStream::connect(addr)).await {
                 Ok(Ok(tcp)) => return self.secure(tcp).await,
                 Ok(Err(error)) => failed = with_context(&error, format!("connecting to {addr}")),
-                Err(_) => failed = io::Error::new(io::ErrorKind::TimedOut, format!("connecting to {addr} took over {:?}", self.timeout)),
+                Err(_) => {
+                    failed = io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("connecting to {addr} took over {:?}", self.timeout),
+                    )
+                }
             }
         }
         Err(failed)
@@ -101,12 +110,15 @@ impl Connect {
     async fn secure(self, tcp: TcpStream) -> io::Result<ControlIo> {
         tcp.set_nodelay(true)?;
         if let Some(keepalive) = self.keepalive {
-            socket2::SockRef::from(&tcp).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(keepalive))?;
+            socket2::SockRef::from(&tcp)
+                .set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(keepalive))?;
         }
         let Some(name) = self.name else { return Ok(ControlIo::Plain(tcp)) };
-        let target = self.secure.target(&name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let target =
+            self.secure.target(&name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let tls = tokio_rustls::TlsConnector::from(target.config()).connect(target.server_name(), tcp).await;
-        tls.map(|tls| ControlIo::Tls(Box::new(tls))).map_err(|error| with_context(&error, format!("TLS with {name}")))
+        tls.map(|tls| ControlIo::Tls(Box::new(tls)))
+            .map_err(|error| with_context(&error, format!("TLS with {name}")))
     }
 }
 
@@ -119,19 +131,27 @@ async fn resolve(addr: &ControlAddr) -> io::Result<Vec<SocketAddr>> {
     let (name, port) = match addr {
         ControlAddr::Socket(addr) => return Ok(vec![*addr]),
         ControlAddr::Name(name, port) if name == "localhost" => {
-            return Ok(vec![([127, 0, 0, 1], *port).into(), SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), *port)]);
+            return Ok(vec![
+                ([127, 0, 0, 1], *port).into(),
+                SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), *port),
+            ]);
         }
         ControlAddr::Name(name, port) => (format!("{name}."), *port),
     };
-    let failed = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::NotFound, format!("looking up {name}: {error}"));
+    let failed = |error: &dyn std::fmt::Display| {
+        io::Error::new(io::ErrorKind::NotFound, format!("looking up {name}: {error}"))
+    };
     // Made anew each time: it is rare, and resolv.conf may have changed.
-    let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|error| failed(&error))?;
+    let resolver =
+        TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|error| failed(&error))?;
     if let Ok(found) = resolver.srv_lookup(name.as_str()).await {
         let addrs: Vec<_> = found
             .answers()
             .iter()
             .filter_map(|record| match &record.data {
-                hickory_resolver::proto::rr::RData::SRV(srv) => Some(SocketAddr::new(dashed_ip(&srv.target.to_utf8())?, srv.port)),
+                hickory_resolver::proto::rr::RData::SRV(srv) => {
+                    Some(SocketAddr::new(dashed_ip(&srv.target.to_utf8())?, srv.port))
+                }
                 _ => None,
             })
             .collect();
@@ -150,7 +170,7 @@ fn dashed_ip(target: &str) -> Option<IpAddr> {
 }
 
 /// A connection to the control plane.
-pub enum ControlIo {
+pub(super) enum ControlIo {
     /// To loopback.
     Plain(TcpStream),
     /// To anything else.

@@ -8,7 +8,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 /// Bounds in time of one stream; a stream that meets one is ended and opened again.
 #[derive(Clone, Copy, Debug)]
-pub struct StreamLimits {
+pub(super) struct StreamLimits {
     /// Wait for the first message.
     pub initial: Option<Duration>,
     /// Longest silence.
@@ -21,7 +21,7 @@ pub struct StreamLimits {
 
 /// What happens on a stream.
 #[derive(Debug)]
-pub enum Event<T> {
+pub(super) enum Event<T> {
     /// A message; `first` on the stream it came by, so that what was known before is replaced.
     Message {
         /// The message.
@@ -35,7 +35,7 @@ pub enum Event<T> {
 
 /// What to do after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     /// Go on; after a failure, try again.
     Continue,
     /// No more of this.
@@ -44,7 +44,7 @@ pub enum Next {
 
 /// Streams of one kind, for the metrics page.
 #[derive(Debug, Default)]
-pub struct StreamCounts {
+pub(super) struct StreamCounts {
     /// Opened.
     pub opened: AtomicU64,
     /// Failed to open, or broken.
@@ -54,8 +54,12 @@ pub struct StreamCounts {
 }
 
 /// Follows a stream until `on` says to stop.
-pub async fn follow<T, F>(limits: StreamLimits, counts: &StreamCounts, mut open: impl FnMut() -> F, mut on: impl FnMut(Event<T>) -> Next)
-where
+pub(super) async fn follow<T, F>(
+    limits: StreamLimits,
+    counts: &StreamCounts,
+    mut open: impl FnMut() -> F,
+    mut on: impl FnMut(Event<T>) -> Next,
+) where
     F: Future<Output = Result<Response<Streaming<T>>, Status>>,
 {
     let mut attempts = Attempts::new(limits.backoff);
@@ -119,7 +123,9 @@ where
             }
             Some(Ok(None)) => return Ended::Failed(Status::new(Code::Unavailable, "the stream ended")),
             Some(Err(status)) => return Ended::Failed(status),
-            None if first => return Ended::Failed(Status::new(Code::DeadlineExceeded, "no first message in time")),
+            None if first => {
+                return Ended::Failed(Status::new(Code::DeadlineExceeded, "no first message in time"));
+            }
             None => return Ended::Renew,
         }
     }

@@ -170,11 +170,15 @@ pub async fn keep_certified(
                 let error = crate::error_chain(&error);
                 let wait = match expires {
                     // The old certificate goes on: as far from its end as a renewal would be.
-                    Some(expires) => renewal(expires.saturating_sub(unix_now()), config.min_refresh, config.max_refresh),
+                    Some(expires) => {
+                        renewal(expires.saturating_sub(unix_now()), config.min_refresh, config.max_refresh)
+                    }
                     None => attempts.failed(rand::random()),
                 };
                 tracing::warn!(%error, retry_in = ?wait, "not certified");
-                readiness.waiting(format!("the first certificate from the identity service; last attempt: {error}"));
+                readiness.waiting(format!(
+                    "the first certificate from the identity service; last attempt: {error}"
+                ));
                 wait
             }
         };
@@ -188,14 +192,18 @@ async fn certify(
     roots: &Roots,
     client: &mut IdentityClient<Channel>,
 ) -> Result<Identity, CertifyError> {
-    let token = read_token(&config.token_file).map_err(|source| CertifyError::Token { path: config.token_file.clone(), source })?;
+    let token = read_token(&config.token_file)
+        .map_err(|source| CertifyError::Token { path: config.token_file.clone(), source })?;
     let request = CertifyRequest {
         identity: config.local.to_string(),
         token,
         certificate_signing_request: material.csr.clone(),
     };
-    let response = tokio::time::timeout(CERTIFY_TIMEOUT, client.certify(request)).await.map_err(|_| CertifyError::Timeout)?;
-    let CertifyResponse { leaf_certificate, intermediate_certificates, .. } = response.map_err(|status| refused(&status))?.into_inner();
+    let response = tokio::time::timeout(CERTIFY_TIMEOUT, client.certify(request))
+        .await
+        .map_err(|_| CertifyError::Timeout)?;
+    let CertifyResponse { leaf_certificate, intermediate_certificates, .. } =
+        response.map_err(|status| refused(&status))?.into_inner();
     let chain = std::iter::once(leaf_certificate).chain(intermediate_certificates).collect();
     let issued = Issued { chain, key: material.key.clone() };
     Identity::new(config.local.clone(), config.server_name.clone(), issued, roots.clone(), WallClock::System)
@@ -230,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_request_is_made_for_both_forms_of_names() {
-        for name in ["web.default.serviceaccount.identity.linkerd.cluster.local", "spiffe://root.linkerd/web"] {
+        for name in ["web.default.serviceaccount.identity.linkerd.cluster.local", "spiffe://root.linkerd/web"]
+        {
             let made = KeyAndRequest::make(&name.parse().unwrap()).unwrap();
             let csr = rcgen::CertificateSigningRequestParams::from_der(&made.csr.into()).unwrap();
             assert_eq!(csr.params.subject_alt_names.len(), 1, "{name}");

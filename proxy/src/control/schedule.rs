@@ -5,24 +5,24 @@ use std::time::Duration;
 
 /// Waits between attempts: doubling from the minimum to the maximum, with jitter added.
 #[derive(Clone, Debug)]
-pub struct Attempts {
+pub(super) struct Attempts {
     backoff: Backoff,
     failed: u32,
 }
 
 impl Attempts {
     /// None made yet.
-    pub fn new(backoff: Backoff) -> Self {
+    pub(super) fn new(backoff: Backoff) -> Self {
         Self { backoff, failed: 0 }
     }
 
     /// Something worked: the next failure waits the minimum again.
-    pub fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.failed = 0;
     }
 
     /// Something failed: how long to wait. `random` is in `0.0..1.0`.
-    pub fn failed(&mut self, random: f64) -> Duration {
+    pub(super) fn failed(&mut self, random: f64) -> Duration {
         let doubled = 2_u32.checked_pow(self.failed).and_then(|factor| self.backoff.min.checked_mul(factor));
         let base = doubled.unwrap_or(self.backoff.max).min(self.backoff.max);
         self.failed = self.failed.saturating_add(1);
@@ -32,7 +32,7 @@ impl Attempts {
 }
 
 /// How long after issue a certificate with `remaining` lifetime is renewed: at 70 % of it, within the bounds.
-pub fn renewal(remaining: Duration, min: Duration, max: Duration) -> Duration {
+pub(super) fn renewal(remaining: Duration, min: Duration, max: Duration) -> Duration {
     remaining.mul_f64(0.7).clamp(min, max)
 }
 

@@ -57,8 +57,11 @@ async fn profile(shared: &Shared, target: SocketAddr, learn: &impl Fn(&mut dyn F
     }
     let open = || {
         let mut client = DestinationClient::new(shared.destination.clone());
-        let request =
-            GetDestination { path: target.to_string(), context_token: shared.destination_context.clone(), ..GetDestination::default() };
+        let request = GetDestination {
+            path: target.to_string(),
+            context_token: shared.destination_context.clone(),
+            ..GetDestination::default()
+        };
         async move { client.get_profile(request).await }
     };
     follow(shared.limits, &shared.counts.profiles, open, |event| match event {
@@ -81,11 +84,19 @@ async fn profile(shared: &Shared, target: SocketAddr, learn: &impl Fn(&mut dyn F
     .await;
 }
 
-async fn policy(shared: &Shared, target: SocketAddr, learn: &impl Fn(&mut dyn FnMut(&mut Known)), refused: &Notify) {
+async fn policy(
+    shared: &Shared,
+    target: SocketAddr,
+    learn: &impl Fn(&mut dyn FnMut(&mut Known)),
+    refused: &Notify,
+) {
     let open = || {
         let mut client = OutboundPoliciesClient::new(shared.policy.clone());
         let addr = TcpAddress { ip: Some(target.ip().into()), port: u32::from(target.port()) };
-        let spec = TrafficSpec { source_workload: shared.workload.clone(), target: Some(traffic_spec::Target::Addr(addr)) };
+        let spec = TrafficSpec {
+            source_workload: shared.workload.clone(),
+            target: Some(traffic_spec::Target::Addr(addr)),
+        };
         async move { client.watch(spec).await }
     };
     let mut found = false;
@@ -106,7 +117,8 @@ async fn policy(shared: &Shared, target: SocketAddr, learn: &impl Fn(&mut dyn Fn
             code if found || is_passing(code) => Next::Continue,
             _ => {
                 let error = DiscoverError { reason: status_text(&status).into() };
-                shared.publish_last(Subject::Target(target), Answer::Discovered { target, policy: Err(error) });
+                shared
+                    .publish_last(Subject::Target(target), Answer::Discovered { target, policy: Err(error) });
                 refused.notify_one();
                 Next::Stop
             }
@@ -119,8 +131,11 @@ async fn policy(shared: &Shared, target: SocketAddr, learn: &impl Fn(&mut dyn Fn
 pub(super) async fn path(shared: Arc<Shared>, path: Arc<str>) {
     let open = || {
         let mut client = DestinationClient::new(shared.destination.clone());
-        let request =
-            GetDestination { path: path.to_string(), context_token: shared.destination_context.clone(), ..GetDestination::default() };
+        let request = GetDestination {
+            path: path.to_string(),
+            context_token: shared.destination_context.clone(),
+            ..GetDestination::default()
+        };
         async move { client.get(request).await }
     };
     let mut set: Option<Arc<EndpointSet>> = None;
@@ -143,7 +158,10 @@ pub(super) async fn path(shared: Arc<Shared>, path: Arc<str>) {
             },
         }
         if let Some(set) = &set {
-            shared.publish(Subject::Path(Arc::clone(&path)), Answer::Endpoints { path: Arc::clone(&path), endpoints: Arc::clone(set) });
+            shared.publish(
+                Subject::Path(Arc::clone(&path)),
+                Answer::Endpoints { path: Arc::clone(&path), endpoints: Arc::clone(set) },
+            );
         }
         Next::Continue
     })
@@ -176,6 +194,13 @@ pub(super) async fn port(shared: Arc<Shared>, port: u16) {
 
 /// Statuses that say nothing about what was asked, only that now is a bad time.
 fn is_passing(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::ResourceExhausted | Code::Aborted)
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::ResourceExhausted
+            | Code::Aborted
+    )
 }
-

@@ -21,6 +21,8 @@ pub struct Listeners {
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) side: Side,
+    /// Where all its connections are going, if that is not the kernel's to tell.
+    pub(super) target: Option<SocketAddr>,
 }
 
 /// An address that cannot be listened on.
@@ -49,8 +51,10 @@ impl Listeners {
                 backlog: settings.backlog.unwrap_or(DEFAULT_BACKLOG),
                 ..ListenOptions::default()
             };
-            for wanted in &settings.listen {
-                let mut address = *wanted;
+            let redirected = settings.listen.iter().map(|address| (*address, None));
+            let fixed = settings.fixed.iter().map(|(address, target)| (*address, Some(*target)));
+            for (wanted, target) in redirected.chain(fixed) {
+                let mut address = wanted;
                 for worker in &mut listeners.workers {
                     let socket = bind(address, options, settings).map_err(|source| BindError {
                         address,
@@ -58,7 +62,7 @@ impl Listeners {
                         source,
                     })?;
                     address = socket.local_addr().unwrap_or(address);
-                    worker.push(Listener { socket, side });
+                    worker.push(Listener { socket, side, target });
                 }
                 match side {
                     Side::Outbound => listeners.outbound.push(address),

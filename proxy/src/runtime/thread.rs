@@ -232,19 +232,22 @@ impl DataThread {
 
     fn accept_one<D: Drive>(&mut self, index: u32, worker: &mut D, now: Instant) -> Result<(), AcceptError> {
         let Some(listener) = self.listeners.get(index as usize) else { return Err(AcceptError::nothing()) };
-        let side = listener.side;
+        let (side, target) = (listener.side, listener.target);
         let (socket, peer) = socket::accept(&listener.socket)?;
         // From here on, whatever fails is about this connection only.
         let lost = |source| AcceptError { failure: AcceptFailure::Connection, source };
-        let destination = socket::original_destination(&socket, peer).map_err(|source| {
-            if self.may_warn(now) {
-                warn!(error = %source, %peer, "the original destination of a connection cannot be told");
-            }
-            lost(source)
-        })?;
+        let original_destination = match target {
+            Some(target) => target,
+            None => socket::original_destination(&socket, peer).map(|known| known.address).map_err(|source| {
+                if self.may_warn(now) {
+                    warn!(error = %source, %peer, "the original destination of a connection cannot be told");
+                }
+                lost(source)
+            })?,
+        };
         let socket = self.shell.accepted(socket).map_err(lost)?;
         self.counters.accepted.count();
-        let accepted = Accepted { socket, side, peer, original_destination: destination.address };
+        let accepted = Accepted { socket, side, peer, original_destination };
         worker.accepted(&mut self.shell, accepted, now);
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use weft_engine::io::Side;
 use weft_engine::limits::Bound;
 use weft_engine::metrics::{
-    BalancerLabels, Counter, EndpointLabels, ErrorKind, Gauge, Histogram, Http, Peer, PermitLabels, Registry, Response, Responses,
-    RouteBackendLabels, RouteLabels, ServerLabels, Tls, TransportLabels, WorkerGauges,
+    BalancerLabels, Counter, EndpointLabels, ErrorKind, Gauge, Histogram, Http, Peer, PermitLabels, Registry,
+    Response, Responses, RouteBackendLabels, RouteLabels, ServerLabels, Tls, TransportLabels, WorkerGauges,
 };
 use weft_policy::{FailureKind, Meta, outbound::Endpoint};
 
@@ -23,7 +23,10 @@ enum Unit {
 
 impl Unit {
     fn show(self, nanoseconds: u64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "bucket bounds are exact, sums are approximate by nature")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "bucket bounds are exact, sums are approximate by nature"
+        )]
         let value = nanoseconds as f64;
         match self {
             Self::Milliseconds => value / 1e6,
@@ -64,15 +67,25 @@ fn http(registry: &Registry, page: &mut Page) {
             latencies.entry(labels.clone()).or_default().add(&block.latency, Unit::Milliseconds);
         }
     };
-    registry.endpoints.visit(|labels, blocks, _| add(&endpoint_labels(labels), &mut blocks.iter().map(Arc::as_ref)));
-    registry.permits.visit(|labels, blocks, _| add(&permit_labels(labels), &mut blocks.iter().map(|block| &block.http)));
+    registry
+        .endpoints
+        .visit(|labels, blocks, _| add(&endpoint_labels(labels), &mut blocks.iter().map(Arc::as_ref)));
+    registry
+        .permits
+        .visit(|labels, blocks, _| add(&permit_labels(labels), &mut blocks.iter().map(|block| &block.http)));
     counters(page, "request_total", "Total count of HTTP requests.", &requests);
     counters(page, "response_total", "Total count of HTTP responses.", &responses);
-    histograms(page, "response_latency_ms", "Time from a request's head to the first byte of the response's body.", &latencies);
+    histograms(
+        page,
+        "response_latency_ms",
+        "Time from a request's head to the first byte of the response's body.",
+        &latencies,
+    );
 }
 
 fn tcp(registry: &Registry, page: &mut Page) {
-    let (mut opened, mut open, mut read, mut written, mut closed) = (Sums::new(), Sums::new(), Sums::new(), Sums::new(), Sums::new());
+    let (mut opened, mut open, mut read, mut written, mut closed) =
+        (Sums::new(), Sums::new(), Sums::new(), Sums::new(), Sums::new());
     registry.transports.visit(|labels, blocks, _| {
         let labels = transport_labels(labels);
         for block in blocks {
@@ -108,12 +121,26 @@ fn authorization(registry: &Registry, page: &mut Page) {
     counters(page, "inbound_http_authz_allow_total", "Requests that an authorization allowed.", &allowed);
     type Pick = fn(&weft_engine::metrics::Server) -> &Counter;
     let per_server: [(&str, &str, Pick); 6] = [
-        ("inbound_http_authz_deny_total", "Requests that no authorization allowed.", |server| &server.http_denied),
-        ("inbound_http_route_not_found_total", "Requests that no route of the server matched.", |server| &server.route_not_found),
-        ("inbound_http_local_ratelimit_total", "Requests over the server's rate limit.", |server| &server.rate_limited),
-        ("inbound_tcp_authz_allow_total", "Connections that an authorization allowed.", |server| &server.tcp_allowed),
-        ("inbound_tcp_authz_deny_total", "Connections that no authorization allowed.", |server| &server.tcp_denied),
-        ("inbound_tcp_authz_terminate_total", "Connections ended because a new policy no longer allows them.", |server| &server.tcp_terminated),
+        ("inbound_http_authz_deny_total", "Requests that no authorization allowed.", |server| {
+            &server.http_denied
+        }),
+        ("inbound_http_route_not_found_total", "Requests that no route of the server matched.", |server| {
+            &server.route_not_found
+        }),
+        ("inbound_http_local_ratelimit_total", "Requests over the server's rate limit.", |server| {
+            &server.rate_limited
+        }),
+        ("inbound_tcp_authz_allow_total", "Connections that an authorization allowed.", |server| {
+            &server.tcp_allowed
+        }),
+        ("inbound_tcp_authz_deny_total", "Connections that no authorization allowed.", |server| {
+            &server.tcp_denied
+        }),
+        (
+            "inbound_tcp_authz_terminate_total",
+            "Connections ended because a new policy no longer allows them.",
+            |server| &server.tcp_terminated,
+        ),
     ];
     for (name, help, pick) in per_server {
         let mut sums = Sums::new();
@@ -128,12 +155,20 @@ fn errors(registry: &Registry, page: &mut Page) {
     type Http = fn(&WorkerGauges) -> &[Counter; FailureKind::ALL.len()];
     type Tcp = fn(&WorkerGauges) -> &[Counter; ErrorKind::COUNT];
     let http: [(&str, &str, Http); 2] = [
-        ("inbound_http_errors_total", "Inbound requests that the proxy failed.", |worker| &worker.inbound_http_errors),
-        ("outbound_http_errors_total", "Outbound requests that the proxy failed.", |worker| &worker.outbound_http_errors),
+        ("inbound_http_errors_total", "Inbound requests that the proxy failed.", |worker| {
+            &worker.inbound_http_errors
+        }),
+        ("outbound_http_errors_total", "Outbound requests that the proxy failed.", |worker| {
+            &worker.outbound_http_errors
+        }),
     ];
     let tcp: [(&str, &str, Tcp); 2] = [
-        ("inbound_tcp_errors_total", "Inbound connections that the proxy failed.", |worker| &worker.inbound_tcp_errors),
-        ("outbound_tcp_errors_total", "Outbound connections that the proxy failed.", |worker| &worker.outbound_tcp_errors),
+        ("inbound_tcp_errors_total", "Inbound connections that the proxy failed.", |worker| {
+            &worker.inbound_tcp_errors
+        }),
+        ("outbound_tcp_errors_total", "Outbound connections that the proxy failed.", |worker| {
+            &worker.outbound_tcp_errors
+        }),
     ];
     let add = |sums: &mut Sums, error: Option<&str>, counter: &Counter| {
         if let (Some(error), 1..) = (error, counter.get()) {
@@ -177,14 +212,24 @@ fn outbound_routes(registry: &Registry, page: &mut Page) {
             for block in blocks {
                 durations.entry(labels.clone()).or_default().add(&block.durations, Unit::Seconds);
                 add_statuses(&mut statuses, &labels, grpc, &block.statuses);
-                let counters = [&block.retry_requests, &block.retry_successes, &block.retry_limit_exceeded, &block.retry_overflow];
+                let counters = [
+                    &block.retry_requests,
+                    &block.retry_successes,
+                    &block.retry_limit_exceeded,
+                    &block.retry_overflow,
+                ];
                 for (sums, counter) in retries.iter_mut().zip(counters) {
                     *sums.entry(labels.clone()).or_default() += counter.get();
                 }
             }
         });
         let name = |rest: &str| format!("outbound_{protocol}_route_{rest}");
-        histograms(page, &name("request_duration_seconds"), "Time from a request's head to the end of its response.", &durations);
+        histograms(
+            page,
+            &name("request_duration_seconds"),
+            "Time from a request's head to the end of its response.",
+            &durations,
+        );
         counters(page, &name("request_statuses_total"), "Completed requests by status.", &statuses);
         for (sums, (what, help)) in retries.iter().zip([
             ("retry_requests_total", "Retries made."),
@@ -215,12 +260,18 @@ fn route_backends(registry: &Registry, page: &mut Page, grpc: bool, protocol: &s
     let name = |rest: &str| format!("outbound_{protocol}_route_backend_{rest}");
     counters(page, &name("requests_total"), "Requests sent to the backend.", &requests);
     counters(page, &name("response_statuses_total"), "Responses of the backend by status.", &statuses);
-    histograms(page, &name("response_duration_seconds"), "Time from a request's end to the end of its response.", &durations);
+    histograms(
+        page,
+        &name("response_duration_seconds"),
+        "Time from a request's end to the end of its response.",
+        &durations,
+    );
 }
 
 fn balancers(registry: &Registry, page: &mut Page) {
     for (http, prefix) in [(true, "outbound_http_balancer"), (false, "outbound_tcp_balancer")] {
-        let (mut endpoints, mut updates, mut gate_open, mut gate_shut) = (Sums::new(), Sums::new(), Sums::new(), Sums::new());
+        let (mut endpoints, mut updates, mut gate_open, mut gate_shut) =
+            (Sums::new(), Sums::new(), Sums::new(), Sums::new());
         let (mut queue, mut queued) = (Sums::new(), Sums::new());
         let mut latency: BTreeMap<Labels, Buckets> = BTreeMap::new();
         registry.balancers.visit(|of, blocks, _| {
@@ -247,7 +298,12 @@ fn balancers(registry: &Registry, page: &mut Page) {
         counters(page, &name("p2c_updates_total"), "Endpoints added and removed.", &updates);
         gauges(page, &name("queue_length"), "Requests waiting for an endpoint.", &queue);
         counters(page, &name("queue_requests_total"), "Requests that waited for an endpoint.", &queued);
-        histograms(page, &name("queue_latency_seconds"), "How long requests waited for an endpoint.", &latency);
+        histograms(
+            page,
+            &name("queue_latency_seconds"),
+            "How long requests waited for an endpoint.",
+            &latency,
+        );
         counters(page, &name("queue_gate_open_total"), "Recoveries from failfast.", &gate_open);
         counters(page, &name("queue_gate_shut_total"), "Falls into failfast.", &gate_shut);
     }
@@ -261,9 +317,13 @@ fn protocols(registry: &Registry, page: &mut Page) {
         let mut labels = Labels::new();
         parent(&mut labels, &of.parent);
         for block in blocks {
-            for (protocol, counter) in
-                [("http/1", &block.http1), ("http/2", &block.http2), ("detect", &block.detect), ("opaq", &block.opaque), ("tls", &block.tls)]
-            {
+            for (protocol, counter) in [
+                ("http/1", &block.http1),
+                ("http/2", &block.http2),
+                ("detect", &block.detect),
+                ("opaq", &block.opaque),
+                ("tls", &block.tls),
+            ] {
                 if counter.get() > 0 {
                     *protocols.entry(labels.with("protocol", protocol)).or_default() += counter.get();
                 }
@@ -281,7 +341,12 @@ fn protocols(registry: &Registry, page: &mut Page) {
             inbound.add(&labels, &block.detected);
         }
     });
-    counters(page, "outbound_tcp_protocol_connections_total", "Outbound connections by configured protocol.", &protocols);
+    counters(
+        page,
+        "outbound_tcp_protocol_connections_total",
+        "Outbound connections by configured protocol.",
+        &protocols,
+    );
     outbound.write(page, "outbound");
     inbound.write(page, "inbound");
     counters(page, "outbound_tcp_route_open_total", "Opaque connections opened.", &opened);
@@ -308,7 +373,12 @@ fn inbound_routes(registry: &Registry, page: &mut Page) {
         let name = |rest: &str| format!("inbound_{protocol}_{rest}");
         counters(page, &name("requests_total"), "Requests received.", &requests);
         counters(page, &name("statuses_total"), "Completed responses by status.", &statuses);
-        histograms(page, &name("response_duration_seconds"), "Time from a request's end to the end of its response.", &durations);
+        histograms(
+            page,
+            &name("response_duration_seconds"),
+            "Time from a request's end to the end of its response.",
+            &durations,
+        );
     }
 }
 
@@ -322,7 +392,12 @@ fn transport_headers(registry: &Registry, page: &mut Page) {
         labels.add("client_id", &of.client_id);
         *sums.entry(labels).or_default() += sum(blocks.iter().map(|block| &block.connections));
     });
-    counters(page, "inbound_tcp_transport_header_connections_total", "Connections that named their target in a transport header.", &sums);
+    counters(
+        page,
+        "inbound_tcp_transport_header_connections_total",
+        "Connections that named their target in a transport header.",
+        &sums,
+    );
 }
 
 /// Our own: what each worker holds and which bounds it met.
@@ -361,16 +436,24 @@ fn workers(registry: &Registry, page: &mut Page) {
     gauges(page, "weft_worker_held", "What a worker holds now.", &held);
     counters(page, "weft_worker_bound_met_total", "How often a bound was met.", &met);
     counters(page, "weft_worker_socket_calls_total", "Reads that brought bytes, and writes.", &io);
-    counters(page, "weft_worker_slow_clients_total", "Connections closed because a head or handshake did not come in time.", &slow);
+    counters(
+        page,
+        "weft_worker_slow_clients_total",
+        "Connections closed because a head or handshake did not come in time.",
+        &slow,
+    );
 }
 
 // === labels ===
 
 fn side(labels: &mut Labels, side: Side) {
-    labels.add("direction", match side {
-        Side::Inbound => "inbound",
-        Side::Outbound => "outbound",
-    });
+    labels.add(
+        "direction",
+        match side {
+            Side::Inbound => "inbound",
+            Side::Outbound => "outbound",
+        },
+    );
 }
 
 fn target(labels: &mut Labels, addr: SocketAddr) {
@@ -436,7 +519,10 @@ fn permit_labels(of: &PermitLabels) -> Labels {
     tls(&mut labels, &of.tls, "client_id");
     server(&mut labels, &of.server);
     labels.add("srv_port", &of.target.port().to_string());
-    labels.add("route_group", of.route.group()).add("route_kind", of.route.kind()).add("route_name", of.route.name());
+    labels
+        .add("route_group", of.route.group())
+        .add("route_kind", of.route.kind())
+        .add("route_name", of.route.name());
     labels.add("authz_group", of.authorization.group()).add("authz_kind", of.authorization.kind());
     labels.add("authz_name", of.authorization.name());
     labels
@@ -499,7 +585,10 @@ fn errno_name(errno: i32) -> String {
         (111, "ECONNREFUSED"),
         (113, "EHOSTUNREACH"),
     ];
-    names.iter().find(|(number, _)| *number == errno).map_or_else(|| errno.to_string(), |(_, name)| (*name).to_owned())
+    names
+        .iter()
+        .find(|(number, _)| *number == errno)
+        .map_or_else(|| errno.to_string(), |(_, name)| (*name).to_owned())
 }
 
 // === samples ===
@@ -532,9 +621,15 @@ fn add_statuses(sums: &mut Sums, labels: &Labels, grpc: bool, responses: &Respon
     for (response, count) in responses.counts() {
         let mut labels = labels.clone();
         if grpc {
-            labels.add("grpc_status", &response.grpc_status.map(|status| status.to_string()).unwrap_or_default());
+            labels.add(
+                "grpc_status",
+                &response.grpc_status.map(|status| status.to_string()).unwrap_or_default(),
+            );
         } else {
-            labels.add("http_status", &if response.status == 0 { String::new() } else { response.status.to_string() });
+            labels.add(
+                "http_status",
+                &if response.status == 0 { String::new() } else { response.status.to_string() },
+            );
         }
         labels.add("error", response.error);
         *sums.entry(labels).or_default() += count;
@@ -589,8 +684,18 @@ impl Detections {
     }
 
     fn write(&self, page: &mut Page, direction: &str) {
-        counters(page, &format!("{direction}_tcp_detect_http_results_total"), "What looking at a connection's first bytes found.", &self.results);
-        histograms(page, &format!("{direction}_tcp_detect_http_duration_seconds"), "How long finding the protocol took.", &self.durations);
+        counters(
+            page,
+            &format!("{direction}_tcp_detect_http_results_total"),
+            "What looking at a connection's first bytes found.",
+            &self.results,
+        );
+        histograms(
+            page,
+            &format!("{direction}_tcp_detect_http_duration_seconds"),
+            "How long finding the protocol took.",
+            &self.durations,
+        );
     }
 }
 

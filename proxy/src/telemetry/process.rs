@@ -24,7 +24,11 @@ impl Process {
             page.family(name, Kind::Gauge, help);
             page.decimal(name, &none, value);
         };
-        gauge("process_start_time_seconds", "Time that the process started, since 1970.", seconds(self.start));
+        gauge(
+            "process_start_time_seconds",
+            "Time that the process started, since 1970.",
+            seconds(self.start),
+        );
         gauge("process_clock_time_seconds", "The process's wall clock.", seconds(now));
         if let Some(stat) = Stat::read() {
             gauge("process_virtual_memory_bytes", "Virtual memory size.", stat.virtual_bytes);
@@ -34,7 +38,11 @@ impl Process {
             page.decimal("process_cpu_seconds_total", &none, stat.cpu_seconds);
         }
         page.family("process_uptime_seconds_total", Kind::Counter, "Time since the process started.");
-        page.decimal("process_uptime_seconds_total", &none, now.duration_since(self.start).unwrap_or_default().as_secs_f64());
+        page.decimal(
+            "process_uptime_seconds_total",
+            &none,
+            now.duration_since(self.start).unwrap_or_default().as_secs_f64(),
+        );
         if let Ok(fds) = fs::read_dir("/proc/self/fd") {
             page.family("process_open_fds", Kind::Gauge, "Open file descriptors.");
             // One of them is the directory being read.
@@ -62,7 +70,8 @@ impl Stat {
 
     fn parse(text: &str) -> Option<Self> {
         // The second field is the command in parentheses and may itself hold spaces and parentheses.
-        let fields: Vec<f64> = text.rsplit_once(')')?.1.split_whitespace().skip(1).map(|f| f.parse().unwrap_or(0.0)).collect();
+        let fields: Vec<f64> =
+            text.rsplit_once(')')?.1.split_whitespace().skip(1).map(|f| f.parse().unwrap_or(0.0)).collect();
         // Numbered as in proc(5), where the state after the command is field 3.
         let field = |number: usize| fields.get(number - 4).copied();
         let ticks_per_second = 100.0;
@@ -89,8 +98,14 @@ mod tests {
 
     #[test]
     fn a_command_with_parentheses_does_not_shift_the_fields() {
-        let stat = Stat::parse("7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 12345 8192 2 18446744073709551615").unwrap();
-        assert_eq!((stat.cpu_seconds, stat.threads, stat.virtual_bytes, stat.resident_bytes), (3.0, 3.0, 8192.0, 8192.0));
+        let stat = Stat::parse(
+            "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 3 0 12345 8192 2 18446744073709551615",
+        )
+        .unwrap();
+        assert_eq!(
+            (stat.cpu_seconds, stat.threads, stat.virtual_bytes, stat.resident_bytes),
+            (3.0, 3.0, 8192.0, 8192.0)
+        );
     }
 
     #[test]
@@ -98,7 +113,12 @@ mod tests {
         let mut page = Page::new();
         Process::started().write(&mut page);
         let text = page.into_text();
-        for family in ["process_resident_memory_bytes", "process_open_fds", "process_max_fds", "process_cpu_seconds_total"] {
+        for family in [
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "process_max_fds",
+            "process_cpu_seconds_total",
+        ] {
             assert!(text.contains(&format!("\n{family} ")), "{family} in {text}");
         }
     }

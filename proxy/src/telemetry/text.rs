@@ -109,7 +109,14 @@ impl Page {
     }
 
     /// The samples of one histogram: `buckets` are upper bounds as text with the count in each (not cumulative).
-    pub fn histogram(&mut self, name: &str, labels: &Labels, buckets: &[(String, u64)], above: u64, sum: f64) {
+    pub fn histogram(
+        &mut self,
+        name: &str,
+        labels: &Labels,
+        buckets: &[(String, u64)],
+        above: u64,
+        sum: f64,
+    ) {
         let mut total = 0;
         let bucket = format!("{name}_bucket");
         for (bound, count) in buckets {
