@@ -99,7 +99,7 @@ pub struct Problem {
     long_about = "Redirects the connections of a network namespace to the proxy in it.\n\n\
         Takes the flags of linkerd2-proxy-init. Rules go to the kernel over netlink unless another back end is asked for: \
         nothing needs to be installed. Exit code 0: done and read back; 64: a flag makes no sense; 1: it could not be done \
-        and nothing was changed.",
+        and no rule was changed.",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
