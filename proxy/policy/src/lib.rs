@@ -36,3 +36,6 @@ pub use self::{
     request::{HeaderLookup, NoHeaders, RequestView},
 };
 pub use weft_names::Meta;
+
+#[cfg(test)]
+mod testing;

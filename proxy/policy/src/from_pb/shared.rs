@@ -3,6 +3,7 @@
 use super::{At, Invalid, Problem};
 use crate::{
     Meta, Method,
+    limits::MAX_DURATION,
     matching::{HostMatch, InvalidHostMatch},
 };
 use linkerd2_proxy_api as pb;
@@ -35,7 +36,8 @@ pub(super) fn required_meta(field: &Option<pb::meta::Metadata>) -> Result<Arc<Me
 }
 
 pub(super) fn duration(duration: &prost_types::Duration) -> Result<Duration, Invalid> {
-    Duration::try_from(*duration).map_err(|_| Invalid::Duration)
+    let duration = Duration::try_from(*duration).map_err(|_| Invalid::Duration)?;
+    if duration > MAX_DURATION { Err(Invalid::Duration) } else { Ok(duration) }
 }
 
 /// A time that may be absent.

@@ -1,6 +1,6 @@
 //! Fields that many messages have.
 
-use crate::{Meta, Method, matching::HostMatch};
+use crate::{Meta, Method, limits::MAX_DURATION, matching::HostMatch};
 use linkerd2_proxy_api as pb;
 use std::{net::SocketAddr, time::Duration};
 use weft_names::Cidr;
@@ -23,9 +23,7 @@ pub(super) fn meta(meta: &Meta) -> pb::meta::Metadata {
 
 /// Times beyond what a message can say become the longest it can.
 pub(super) fn duration(duration: Duration) -> prost_types::Duration {
-    // API field: at most 10,000 years.
-    const MAX: Duration = Duration::from_secs(315_576_000_000);
-    let duration = duration.min(MAX);
+    let duration = duration.min(MAX_DURATION);
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
