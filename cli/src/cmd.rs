@@ -3,12 +3,14 @@
 pub mod app;
 pub mod completions;
 pub mod failure;
+pub mod get;
 pub mod version;
 
 pub use failure::Failure;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 /// Exit code of a command line that is wrong (`EX_USAGE`).
 pub const USAGE: u8 = 64;
@@ -42,6 +44,8 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what the control plane knows
+    Get(get::Args),
     /// Say which version this is
     Version(version::Args),
     /// Print a completion script for a shell
@@ -73,12 +77,29 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Get(args) => get::run(&args),
             Self::Version(args) => version::run(&args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
             Self::App(kind) => app::run(kind),
             Self::Load(args) => app::load(&args),
         }
     }
+}
+
+/// The state directory of this machine's control plane: root's, or the user's.
+fn default_state() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return "/var/lib/weft".into();
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    data.or_else(home).unwrap_or_else(|| "/tmp".into()).join("weft")
+}
+
+/// A runtime of one thread, for short work.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("could not start the runtime")
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use super::Failure;
 use crate::{apps, load};
-use anyhow::Context as _;
 use std::process::ExitCode;
 
 /// Arguments of `weft load`.
@@ -13,20 +12,15 @@ pub struct LoadArgs {
 }
 
 pub(super) fn run(kind: apps::Kind) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(apps::run(kind))?;
+    super::runtime()?.block_on(apps::run(kind))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn load(args: &LoadArgs) -> Result<ExitCode, Failure> {
     let plan = serde_json::from_str(&args.plan).map_err(|e| Failure::usage(format!("the plan: {e}")))?;
-    let runtime = runtime()?;
+    let runtime = super::runtime()?;
     runtime.block_on(load::run(plan))?;
     // A thread that still reads standard input is not waited for.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.context("could not start the runtime")?)
 }
