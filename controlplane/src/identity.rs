@@ -20,6 +20,7 @@ mod authority;
 mod csr;
 mod issue;
 mod issuer;
+mod renewal;
 mod service;
 mod token;
 mod x509;
@@ -32,6 +33,7 @@ pub use self::{
     csr::{Csr, CsrError, MAX_CSR_LEN},
     issue::{Issued, Lifetime, Serial, issue},
     issuer::{Issuer, IssuerError},
+    renewal::{Renew, keep_renewed, renew_at},
     service::{IdentityService, MAX_CERTIFY_AT_ONCE, Outcome, Outcomes},
     token::{Token, TokenError},
     x509::{fingerprint, pem},

@@ -22,9 +22,9 @@ mod tests;
 pub use self::stream::MeshStream;
 
 use self::verify::ClientVerifier;
-use crate::identity::{Authority, CertifyError};
+use crate::identity::{Authority, CertifyError, Renew, keep_renewed, renew_at};
 use arc_swap::ArcSwap;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -51,15 +51,6 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most handshakes at once: 64. Each costs about a millisecond of CPU; further ones wait.
 pub const MAX_HANDSHAKES: usize = 64;
-
-/// Own certificates are renewed after this part of their remaining lifetime, as proxies do.
-const RENEW_AFTER_PERCENT: i32 = 70;
-
-/// Never sooner than this after the last try, so that a failing renewal does not spin.
-const RENEW_AT_LEAST: SignedDuration = SignedDuration::from_secs(1);
-
-/// The renewal looks at the clock this often, because clocks jump.
-const RENEWAL_CHECK: Duration = Duration::from_secs(60);
 
 /// First byte of a TLS record with a handshake message (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -171,11 +162,6 @@ impl MeshTls {
         })
     }
 
-    /// Until when the certificates in use are valid.
-    pub fn not_after(&self) -> Timestamp {
-        self.own.load().not_after
-    }
-
     /// How many connections were not accepted.
     pub fn failures(&self) -> &Failures {
         &self.failures
@@ -232,30 +218,29 @@ impl MeshTls {
         }
     }
 
-    /// Issues new certificates; connections that are open keep theirs. On failure the old ones stay in use.
-    pub async fn renew(&self, now: Timestamp) -> Result<(), MeshTlsError> {
+    /// Renews for as long as it is polled: run it as a task of its own.
+    pub async fn keep_renewed(&self) {
+        keep_renewed(self).await;
+    }
+}
+
+impl Renew for MeshTls {
+    type Error = MeshTlsError;
+
+    const WHAT: &'static str = "mesh TLS";
+
+    fn not_after(&self) -> Timestamp {
+        self.own.load().not_after
+    }
+
+    fn renew_at(&self) -> Timestamp {
+        self.own.load().renew_at
+    }
+
+    async fn renew(&self, now: Timestamp) -> Result<(), MeshTlsError> {
         let own = Own::issue(&self.authority, &self.names, now).await?;
         self.own.store(Arc::new(own));
         Ok(())
-    }
-
-    /// Renews for as long as it is polled: run it as a task of its own.
-    pub async fn keep_renewed(&self) {
-        let mut not_before = Timestamp::MIN;
-        loop {
-            let now = Timestamp::now();
-            let due = self.own.load().renew_at.max(not_before);
-            if now < due {
-                let wait = Duration::try_from(due.duration_since(now)).unwrap_or(RENEWAL_CHECK);
-                tokio::time::sleep(wait.min(RENEWAL_CHECK)).await;
-                continue;
-            }
-            if let Err(error) = self.renew(now).await {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, source, not_after = %self.not_after(), "own certificates were not renewed");
-                not_before = renewal(now, self.not_after());
-            }
-        }
     }
 }
 
@@ -272,7 +257,7 @@ impl Own {
         let mut not_after = Timestamp::MAX;
         for name in names {
             let own = authority
-                .certify_own(name, now)
+                .certify_own(name, &[], now)
                 .await
                 .map_err(|source| MeshTlsError::Certify { name: name.clone(), source })?;
             not_after = not_after.min(own.not_after);
@@ -292,7 +277,7 @@ impl Own {
             .allow_unauthenticated()
             .build()
             .map_err(MeshTlsError::Anchors)?;
-        Ok(Self { by_name, verifier, not_after, renew_at: renewal(now, not_after) })
+        Ok(Self { by_name, verifier, not_after, renew_at: renew_at(now, not_after) })
     }
 
     /// The configuration for one connection: one name's certificate, and a verifier that remembers whom it saw.
@@ -322,12 +307,6 @@ impl ResolvesServerCert for OneName {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.clone()
     }
-}
-
-/// When certificates that are valid until `not_after` should be renewed, asked at `now`.
-fn renewal(now: Timestamp, not_after: Timestamp) -> Timestamp {
-    let wait = (not_after.duration_since(now) / 100) * RENEW_AFTER_PERCENT;
-    now.saturating_add(wait.max(RENEW_AT_LEAST)).unwrap_or(Timestamp::MAX)
 }
 
 fn is_loopback(ip: IpAddr) -> bool {

@@ -267,10 +267,12 @@ impl Authority {
         Ok(Certified { issued, intermediates: vec![trust.issuer.certificate().to_vec()] })
     }
 
-    /// Issues a certificate, with a new key, to the control plane itself.
+    /// Issues a certificate, with a new key, to the control plane itself. `also` are further DNS names and IP addresses
+    /// it is good for, beside the identity.
     pub async fn certify_own(
         &self,
         identity: &IdentityName,
+        also: &[String],
         now: Timestamp,
     ) -> Result<OwnCertificate, CertifyError> {
         let trust = self.trust.load_full();
@@ -279,7 +281,7 @@ impl Authority {
         }
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(CertifyError::Sign)?;
         let serial = Serial::new(random().map_err(CertifyError::Random)?);
-        let issued = sign(identity, &key, &trust.issuer, self.config.lifetime, serial, now)
+        let issued = sign(identity, also, &key, &trust.issuer, self.config.lifetime, serial, now)
             .map_err(CertifyError::Sign)?;
         self.record(identity, &issued, &trust.issuer, "control plane", None, now).await?;
         Ok(OwnCertificate {

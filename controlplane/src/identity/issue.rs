@@ -54,12 +54,14 @@ pub fn issue(
     serial: Serial,
     now: Timestamp,
 ) -> Result<Issued, rcgen::Error> {
-    sign(csr.identity(), csr.key(), issuer, lifetime, serial, now)
+    sign(csr.identity(), &[], csr.key(), issuer, lifetime, serial, now)
 }
 
-/// The same for a key that needs no request because it is our own.
+/// The same for a key that needs no request because it is our own. `also` are further DNS names and IP addresses, for
+/// clients that are no proxies.
 pub(super) fn sign(
     identity: &IdentityName,
+    also: &[String],
     key: &impl rcgen::PublicKeyData,
     issuer: &Issuer,
     lifetime: Lifetime,
@@ -75,7 +77,11 @@ pub(super) fn sign(
         .min(issuer.not_after());
     let validity = Validity::new(not_before, not_after);
 
-    let mut params = CertificateParams::new(vec![identity.as_str().to_owned()])?;
+    let names: Vec<String> = std::iter::once(identity.as_str())
+        .chain(also.iter().map(String::as_str))
+        .map(str::to_owned)
+        .collect();
+    let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
     if identity.as_str().len() <= MAX_COMMON_NAME {
         params.distinguished_name.push(DnType::CommonName, identity.as_str());

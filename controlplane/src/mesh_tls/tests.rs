@@ -2,7 +2,7 @@
 //! discovery with it.
 
 use super::{AcceptError, Failure, HANDSHAKE_TIMEOUT, MAX_HANDSHAKES, MeshStream, MeshTls, Peer};
-use crate::identity::{Authority, Config, IdentityService, Lifetime, Outcome, Outcomes};
+use crate::identity::{Authority, Config, IdentityService, Lifetime, Outcome, Outcomes, Renew};
 use jiff::{SignedDuration, Timestamp};
 use linkerd2_proxy_api::identity::{
     CertifyRequest, identity_client::IdentityClient, identity_server::IdentityServer,
@@ -101,7 +101,7 @@ trait NowOrError: Future + Sized {
 impl<F: Future> NowOrError for F {}
 
 async fn credentials(authority: &Authority, now: Timestamp) -> Credentials {
-    let own = authority.certify_own(&WEB.parse().unwrap(), now).await.unwrap();
+    let own = authority.certify_own(&WEB.parse().unwrap(), &[], now).await.unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.key));
     (own.chain.into_iter().map(CertificateDer::from).collect(), key)
 }
@@ -191,7 +191,8 @@ async fn an_expired_certificate_is_refused() {
 #[tokio::test]
 async fn any_name_the_root_vouches_for_is_an_identity() {
     let plane = plane(DAY).await;
-    let elsewhere = plane.authority.certify_own(&"a.b".parse().unwrap(), Timestamp::now()).await.unwrap();
+    let elsewhere =
+        plane.authority.certify_own(&"a.b".parse().unwrap(), &[], Timestamp::now()).await.unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(elsewhere.key));
     let chain = elsewhere.chain.into_iter().map(CertificateDer::from).collect();
     let (_, server) = plane.tls(IDENTITY, Some((chain, key))).await;
