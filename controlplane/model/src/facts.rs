@@ -97,6 +97,16 @@ impl Facts {
         self.workloads.get(id)
     }
 
+    /// The services that have an address.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        self.service_addresses.get(&address).into_iter().flatten().filter_map(|id| self.services.get(id))
+    }
+
+    /// The workloads that have an address.
+    pub fn workloads_at(&self, address: IpAddr) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workload_addresses.get(&address).into_iter().flatten().filter_map(|id| self.workloads.get(id))
+    }
+
     /// The workloads that belong to a service, in order of their names.
     pub fn members<'a, 'n>(
         &'a self,

@@ -30,6 +30,8 @@ impl Mesh {
 
     /// See [`Projection::apply`].
     pub fn apply(&self, events: impl IntoIterator<Item = Event>) -> Changes {
+        // Whoever makes the events may read facts for them, so they are made before the lock is taken.
+        let events: Vec<Event> = events.into_iter().collect();
         self.lock().apply(events)
     }
 
