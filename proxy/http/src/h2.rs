@@ -185,6 +185,7 @@ pub struct Connection {
     send_window: i32,
     /// Identifiers and windows of the streams that this side has reset.
     remembered: VecDeque<(u32, i32)>,
+    tail: Option<send::Tail>,
     floods: flood::Floods,
     queued_control: u32,
     /// The last stream in the GOAWAY received; above all streams before there was one.
@@ -237,6 +238,7 @@ impl Connection {
             receive_window,
             send_window: settings::DEFAULT_WINDOW as i32,
             remembered: VecDeque::new(),
+            tail: None,
             floods: flood::Floods::new(&limits, now),
             queued_control: 0,
             goaway_last: settings::MAX_WINDOW,

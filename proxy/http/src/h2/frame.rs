@@ -78,6 +78,16 @@ pub(super) fn write_data(out: &mut Vec<u8>, stream: u32, payload: &[u8], end: bo
     frame(out, kind::DATA, if end { flag::END_STREAM } else { 0 }, stream, payload);
 }
 
+/// Adds to the DATA frame that begins at `at` and ends where `out` does, and ends the stream with it.
+#[inline]
+pub(super) fn extend_data(out: &mut Vec<u8>, at: usize, more: &[u8], end: bool) {
+    out.extend_from_slice(more);
+    set_length(out, at);
+    if end && let Some(flags) = out.get_mut(at + 4) {
+        *flags |= flag::END_STREAM;
+    }
+}
+
 pub(super) fn write_reset(out: &mut Vec<u8>, stream: u32, code: u32) {
     frame(out, kind::RST_STREAM, 0, stream, &code.to_be_bytes());
 }

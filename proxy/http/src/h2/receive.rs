@@ -80,6 +80,7 @@ impl Connection {
             self.last_received = now;
             self.ping_sent_at = None;
         }
+        self.tail = None;
         let mut turn = Turn { head, arena, out, now };
         loop {
             if let Some(event) = self.pending_event(turn.out) {

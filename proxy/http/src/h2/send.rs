@@ -12,6 +12,16 @@ use crate::head::{Method, Outgoing, Section};
 /// The largest DATA frame that is sent, whatever the peer allows: another stream's turn comes after it.
 const DATA_FRAME: usize = 16 * 1024;
 
+/// The DATA frame that was written last, while nothing was written after it: more content of its stream is added to
+/// it. A peer is spared frames that way when content comes in small pieces.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tail {
+    stream: u32,
+    /// Where in the output it begins, and ends.
+    at: usize,
+    end: usize,
+}
+
 impl Connection {
     /// Whether [`Connection::open`] would succeed now.
     ///
@@ -42,6 +52,7 @@ impl Connection {
         end: bool,
         out: &mut Vec<u8>,
     ) -> Result<StreamKey, OpenError> {
+        self.tail = None;
         self.can_open()?;
         let id = self.next_id;
         self.next_id += 2;
@@ -65,6 +76,7 @@ impl Connection {
         end: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Closed> {
+        self.tail = None;
         let s = self.streams.get_mut(stream).filter(|s| !s.head_sent).ok_or(Closed)?;
         s.head_sent = response.head.status >= 200;
         s.end_sent = end && s.head_sent;
@@ -90,16 +102,29 @@ impl Connection {
     ) -> Result<usize, Closed> {
         let s = self.streams.get_mut(stream).filter(|s| s.head_sent && !s.end_sent).ok_or(Closed)?;
         let most = DATA_FRAME.min(self.peer.max_frame_size as usize);
+        let mut tail = self.tail.take().filter(|t| t.stream == stream.id() && t.end == out.len());
         let (mut rest, mut frames) = (data, 0);
         loop {
             let window = s.send_window.min(self.send_window).max(0) as usize;
-            let n = rest.len().min(window).min(most);
+            let room = tail.map_or(0, |t| most.saturating_sub(t.end - t.at - frame::HEADER_LEN));
+            let n = rest.len().min(window).min(if room > 0 { room } else { most });
             let (chunk, after) = rest.split_at_checked(n).unwrap_or_default();
             let last = end && after.is_empty();
             if n == 0 && !last {
                 break;
             }
-            frame::write_data(out, stream.id(), chunk, last);
+            let at = match tail {
+                Some(t) if room > 0 => {
+                    frame::extend_data(out, t.at, chunk, last);
+                    t.at
+                }
+                _ => {
+                    let at = out.len();
+                    frame::write_data(out, stream.id(), chunk, last);
+                    at
+                }
+            };
+            tail = Some(Tail { stream: stream.id(), at, end: out.len() });
             s.send_window -= n as i32;
             self.send_window -= n as i32;
             rest = after;
@@ -109,6 +134,7 @@ impl Connection {
                 break;
             }
         }
+        self.tail = tail;
         self.floods.give_back(Counted::WindowUpdates, 2 * frames, &self.config.limits);
         let blocked = !rest.is_empty();
         if blocked && (frames > 0 || !s.blocked) {
@@ -139,6 +165,7 @@ impl Connection {
         trailers: &Outgoing<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Closed> {
+        self.tail = None;
         let s = self.streams.get_mut(stream).filter(|s| s.head_sent && !s.end_sent).ok_or(Closed)?;
         s.end_sent = true;
         if trailers.fields().next().is_none() {
@@ -157,6 +184,7 @@ impl Connection {
         if self.streams.get(stream).is_none() {
             return;
         }
+        self.tail = None;
         frame::write_reset(out, stream.id(), code.0);
         self.remember_stream(stream);
         self.remove(stream, out);
@@ -166,6 +194,7 @@ impl Connection {
     /// octet of [`Event::Data`](super::Event) is to be credited once; what is not when its stream closes,
     /// the connection is credited with then.
     pub fn credit(&mut self, stream: StreamKey, octets: usize, out: &mut Vec<u8>) {
+        self.tail = None;
         let worth = flow::threshold(self.config.limits.stream_window_bytes);
         let Some(s) = self.streams.get_mut(stream) else { return };
         debug_assert!(octets <= s.unclaimed as usize, "credit for more than was received");
@@ -184,6 +213,7 @@ impl Connection {
 
     /// Sends a PING; [`Event::Pong`](super::Event) tells of its acknowledgement.
     pub fn send_ping(&mut self, payload: [u8; 8], out: &mut Vec<u8>) {
+        self.tail = None;
         frame::write_ping(out, payload, false);
     }
 

@@ -25,6 +25,7 @@ impl Connection {
     /// passed, GOAWAY that names the last stream. Streams that are open go on; [`Connection::is_finished`] tells when
     /// the last has ended. A client only stops to open streams.
     pub fn shut_down(&mut self, out: &mut Vec<u8>, now: Duration) {
+        self.tail = None;
         if !matches!(self.shutdown, Shutdown::No) || matches!(self.phase, Phase::Over(_)) {
             return;
         }
@@ -38,6 +39,7 @@ impl Connection {
 
     /// Names the last stream at once: those that the peer has just opened are refused. Open streams go on.
     pub fn shut_down_now(&mut self, code: Code, out: &mut Vec<u8>) {
+        self.tail = None;
         if matches!(self.shutdown, Shutdown::Final(_)) || matches!(self.phase, Phase::Over(_)) {
             return;
         }
@@ -72,6 +74,7 @@ impl Connection {
         if let Phase::Over(error) = self.phase {
             return Err(error);
         }
+        self.tail = None;
         let due = |deadline: Option<Duration>| deadline.is_some_and(|at| at <= now);
         if due(self.settings_deadline()) {
             return Err(self.fail(ConnectionError::SettingsTimeout, out));

@@ -227,3 +227,35 @@ fn blocked_streams_are_seen_with_their_time() {
     side.send_data(1, &[0; 10], false);
     assert_eq!(side.conn.longest_blocked().map(|b| b.0.id()), Some(3));
 }
+
+#[test]
+fn small_pieces_of_content_share_a_frame_while_nothing_comes_between() {
+    let mut side = Side::client();
+    side.open(false);
+    side.open(false);
+    side.out.clear();
+    let frames = |side: &mut Side| {
+        let sent = side.sent();
+        sent.iter().map(|f| (f.stream, f.payload.len(), f.flags)).collect::<Vec<_>>()
+    };
+    assert_eq!(side.send_data(1, b"abc", false), 3);
+    assert_eq!(side.send_data(1, b"de", false), 2);
+    assert_eq!(side.send_data(3, b"x", false), 1);
+    assert_eq!(side.send_data(1, b"f", false), 1);
+    assert_eq!(frames(&mut side), [(1, 5, 0), (3, 1, 0), (1, 1, 0)]);
+    // What was taken away is not added to.
+    assert_eq!(side.send_data(1, b"g", false), 1);
+    assert_eq!(frames(&mut side), [(1, 1, 0)]);
+    // Up to the size of a frame; the end goes with the last octet, or alone.
+    assert_eq!(side.send_data(1, &[0; 16_000], false), 16_000);
+    assert_eq!(side.send_data(1, &[0; 1000], false), 1000);
+    assert_eq!(side.send_data(1, b"", true), 0);
+    assert_eq!(frames(&mut side), [(1, 16_384, 0), (1, 616, END)]);
+    // Anything that is written between ends it, even if the output is then as long as it was.
+    assert_eq!(side.send_data(3, &[0; 8], false), 8);
+    side.out.clear();
+    side.conn.send_ping([0; 8], &mut side.out);
+    assert_eq!(side.send_data(3, b"x", false), 1);
+    let kinds: Vec<_> = side.sent().iter().map(|f| f.kind).collect();
+    assert_eq!(kinds, [kind::PING, kind::DATA]);
+}

@@ -152,7 +152,7 @@ fn rfc9113_8_1_1_content_length_of_requests() {
     let reset =
         Seen::Reset { id: 1, code: Code::PROTOCOL_ERROR, cause: Cause::Error(StreamError::ContentLength) };
     let whole = Seen::Data { id: 1, data: b"cd".to_vec(), end: true };
-    assert_eq!(ends([with("4"), data(1, false, b"ab"), data(1, true, b"cd")].concat()), Some(whole.clone()));
+    assert_eq!(ends([with("4"), data(1, false, b"ab"), data(1, true, b"cd")].concat()), Some(whole));
     assert_eq!(ends([with("5"), data(1, false, b"ab"), data(1, true, b"cd")].concat()), Some(reset.clone()));
     assert_eq!(ends([with("3"), data(1, false, b"ab"), data(1, true, b"cd")].concat()), Some(reset.clone()));
     let trailers = headers(1, true, &block(&[("x", "y")]));
