@@ -80,6 +80,27 @@ impl Policy {
     }
 }
 
+impl Class {
+    /// What an HTTP status says.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            429 => Self::RateLimited,
+            500..=599 => Self::Failure,
+            _ => Self::Success,
+        }
+    }
+
+    /// What a gRPC status says. Failures are unknown (2), deadline exceeded (4), permission denied (7), internal (13),
+    /// unavailable (14) and data loss (15); resource exhausted (8) is a rate limit.
+    pub const fn of_grpc_status(code: u32) -> Self {
+        match code {
+            8 => Self::RateLimited,
+            2 | 4 | 7 | 13..=15 => Self::Failure,
+            _ => Self::Success,
+        }
+    }
+}
+
 impl Breaker {
     /// An endpoint nothing is known about: it gets requests.
     pub fn new(policy: Policy, now: Instant) -> Self {

@@ -77,6 +77,17 @@ impl PeakEwma {
 }
 
 impl Penalty {
+    /// Whether an HTTP status costs a penalty: 429 and 500 to 599.
+    pub const fn is_for_status(status: u16) -> bool {
+        matches!(status, 429 | 500..=599)
+    }
+
+    /// Whether a gRPC status that is told without a body costs a penalty: unknown (2), deadline exceeded (4), resource
+    /// exhausted (8), internal (13), unavailable (14) and data loss (15).
+    pub const fn is_for_grpc_status(code: u32) -> bool {
+        matches!(code, 2 | 4 | 8 | 13..=15)
+    }
+
     /// What an answer that took `took` and failed counts as; `hint` is how long the server asks to be left alone.
     pub fn sample(&self, took: Duration, hint: Option<Duration>) -> Duration {
         let hint = hint.unwrap_or_default().min(self.max_retry_after);
@@ -158,6 +169,11 @@ mod tests {
         ] {
             assert_eq!(p.sample(took, hint), expect);
         }
+        let http: Vec<_> =
+            [200, 404, 429, 499, 500, 503, 599].into_iter().filter(|s| Penalty::is_for_status(*s)).collect();
+        assert_eq!(http, [429, 500, 503, 599]);
+        let grpc: Vec<_> = (0..17).filter(|c| Penalty::is_for_grpc_status(*c)).collect();
+        assert_eq!(grpc, [2, 4, 8, 13, 14, 15]);
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 mod distribution;
 mod endpoint;
+mod overrides;
 mod profile;
 mod resolve;
 mod route;
@@ -12,6 +13,7 @@ pub use self::{
         Change, Endpoint, EndpointSet, EndpointTls, Hint, Http2FlowControl, Http2Internals, Http2KeepAlive,
         Http2Params, Labels,
     },
+    overrides::{OVERRIDE_HEADERS, Overrides, parse_duration, parse_grpc_codes, parse_statuses},
     profile::{Profile, ProfileRoute, ProfileRule, ProfileTarget, ResponseClass, RetryBudget},
     resolve::PolicyLookup,
     route::{

@@ -33,6 +33,18 @@ fn answer(b: &mut Breaker, class: Class, ms: u64) {
 }
 
 #[test]
+fn classes_of_statuses() {
+    let of = |class, codes: &[u32], by: &dyn Fn(u32) -> Class| codes.iter().all(|c| by(*c) == class);
+    let http = |status: u32| Class::of_status(status as u16);
+    assert!(of(Class::Success, &[100, 200, 204, 301, 404, 428, 430, 499, 600], &http));
+    assert!(of(Class::Failure, &[500, 503, 504, 599], &http));
+    assert!(of(Class::RateLimited, &[429], &http));
+    assert!(of(Class::Success, &[0, 1, 3, 5, 6, 9, 10, 11, 12, 16, 99], &Class::of_grpc_status));
+    assert!(of(Class::Failure, &[2, 4, 7, 13, 14, 15], &Class::of_grpc_status));
+    assert!(of(Class::RateLimited, &[8], &Class::of_grpc_status));
+}
+
+#[test]
 fn consecutive_failures_trip() {
     let mut b = consecutive(3);
     for class in

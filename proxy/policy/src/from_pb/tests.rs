@@ -1,114 +1,15 @@
+//! What is wrong with a message, and where; and what its fields mean.
+
+mod properties;
+
 use super::*;
-use crate::{Meta, outbound, testing, to_pb};
+use crate::{Meta, outbound, to_pb};
 use pb::{
     destination::{self as dst, protocol_hint, tls_identity},
     http_route, inbound as inp, meta as metas, net,
     outbound::{self as out, proxy_protocol as protocol},
 };
-use proptest::{collection::vec, prelude::*};
-use prost::Message;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-
-// --- there and back
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    #[test]
-    fn outbound_policies_survive_the_way_there_and_back(policy in testing::policy()) {
-        let back = outbound(&to_pb::outbound(&policy));
-        prop_assert_eq!(back.map_err(|p| p.text()), Ok(policy));
-    }
-
-    #[test]
-    fn server_policies_survive_the_way_there_and_back(policy in testing::server()) {
-        let back = server(&to_pb::server(&policy));
-        prop_assert_eq!(back.map_err(|p| p.text()), Ok(policy));
-    }
-
-    #[test]
-    fn profiles_survive_the_way_there_and_back(it in testing::profile()) {
-        let (back, problems) = profile(&to_pb::profile(&it));
-        prop_assert!(problems.is_empty(), "{:?}", problems);
-        prop_assert_eq!(back, it);
-    }
-
-    #[test]
-    fn changes_survive_the_way_there_and_back(added in vec(testing::endpoint(), 0..4), removed in vec(testing::socket_addr(), 0..4), exists: bool) {
-        for change in [Change::Add(added), Change::Remove(removed), Change::NoEndpoints { exists }] {
-            let (back, problems) = update(&to_pb::update(&change));
-            prop_assert!(problems.is_empty(), "{:?}", problems);
-            prop_assert_eq!(back, Some(change));
-        }
-    }
-}
-
-// --- whatever comes
-
-/// Bytes of a message with some of them changed.
-fn mangled(message: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
-    vec((any::<prop::sample::Index>(), any::<u8>()), 0..6).prop_map(move |changes| {
-        let mut bytes = message.clone();
-        for (at, byte) in changes {
-            if !bytes.is_empty() {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-        }
-        bytes
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    #[test]
-    fn mangled_policies_are_understood_or_refused(
-        bytes in testing::policy().prop_flat_map(|p| mangled(to_pb::outbound(&p).encode_to_vec()))
-    ) {
-        if let Ok(message) = out::OutboundPolicy::decode(&*bytes) {
-            let policy = Policy::from_pb(&message);
-            if let Some(problem) = &policy.problem {
-                prop_assert!(problem.starts_with("invalid "), "{}", problem);
-            } else {
-                // What was understood can be told again, but for failing backends that get a filter by it.
-                let once = Policy::from_pb(&to_pb::outbound(&policy));
-                prop_assert_eq!(Policy::from_pb(&to_pb::outbound(&once)), once);
-            }
-        }
-    }
-
-    #[test]
-    fn mangled_servers_are_understood_or_refused(
-        bytes in testing::server().prop_flat_map(|p| mangled(to_pb::server(&p).encode_to_vec()))
-    ) {
-        if let Ok(message) = inp::Server::decode(&*bytes) {
-            let policy = ServerPolicy::from_pb(&message);
-            if policy.problem.is_none() {
-                prop_assert!(ServerPolicy::from_pb(&to_pb::server(&policy)).problem.is_none());
-            }
-        }
-    }
-
-    #[test]
-    fn mangled_profiles_are_understood_in_parts(
-        bytes in testing::profile().prop_flat_map(|p| mangled(to_pb::profile(&p).encode_to_vec()))
-    ) {
-        if let Ok(message) = dst::DestinationProfile::decode(&*bytes) {
-            let profile = Profile::from_pb(&message);
-            prop_assert!(profile.routes.len() <= message.routes.len());
-        }
-    }
-
-    #[test]
-    fn mangled_updates_are_understood_in_parts(
-        bytes in vec(testing::endpoint(), 0..3).prop_flat_map(|e| mangled(to_pb::update(&Change::Add(e)).encode_to_vec()))
-    ) {
-        if let Ok(message) = dst::Update::decode(&*bytes) {
-            let _ = Change::from_pb(&message);
-        }
-    }
-}
 
 // --- what is wrong, and where
 
@@ -377,6 +278,80 @@ fn a_failing_backend_is_told_with_a_filter_that_says_why() {
         panic!()
     };
     assert_eq!((f.code, f.message.as_str(), f.ratio), (500, "gone", None));
+}
+
+/// Fields told by hand: that each goes where it belongs does not follow from going there and back.
+#[test]
+fn a_services_policy_as_linkerds_control_plane_sends_it() {
+    use out::{backend, http_route as r};
+    let ms =
+        |ms: i64| Some(prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000 * 1_000_000) as i32 });
+    let service = metas::Resource {
+        group: "core".into(),
+        kind: "Service".into(),
+        name: "web".into(),
+        namespace: "shop".into(),
+        section: String::new(),
+        port: 8080,
+    };
+    let meta = Some(metas::Metadata { kind: Some(metas::metadata::Kind::Resource(service)) });
+    let dst = backend::endpoint_discovery::DestinationGet { path: "web.shop.svc.cluster.local:8080".into() };
+    let balancer = backend::BalanceP2c {
+        discovery: Some(backend::EndpointDiscovery {
+            kind: Some(backend::endpoint_discovery::Kind::Dst(dst)),
+        }),
+        load: Some(backend::balance_p2c::Load::PenaltyPeakEwma(backend::balance_p2c::PenaltyPeakEwma {
+            default_rtt: ms(30),
+            decay: ms(10_000),
+            penalty: ms(5_000),
+            max_retry_after: ms(300_000),
+            penalty_decay: ms(1),
+        })),
+    };
+    let to = r::RouteBackend {
+        backend: Some(out::Backend {
+            metadata: meta.clone(),
+            queue: Some(out::Queue { capacity: 100, failfast_timeout: ms(3_000) }),
+            kind: Some(backend::Kind::Balancer(balancer)),
+        }),
+        ..Default::default()
+    };
+    let first = r::distribution::Kind::FirstAvailable(r::distribution::FirstAvailable { backends: vec![to] });
+    let mut message = rule(|rule| {
+        rule.backends = Some(r::Distribution { kind: Some(first) });
+        rule.timeouts = Some(http_route::Timeouts { response: ms(1), request: ms(2), idle: ms(3) });
+        let conditions = r::retry::Conditions {
+            status_ranges: vec![r::retry::conditions::StatusRange { start: 500, end: 599 }],
+        };
+        rule.retry = Some(r::Retry {
+            max_retries: 3,
+            max_request_bytes: 65_536,
+            conditions: Some(conditions),
+            timeout: ms(4),
+            backoff: waits(1, 2, 1.0),
+        });
+        rule.allow_l5d_request_headers = true;
+    });
+    message.metadata = meta;
+    let policy = outbound(&message).unwrap();
+    assert_eq!(policy.parent.to_string(), "core/Service/shop/web:8080");
+    let backend = Arc::clone(policy.backends().next().unwrap());
+    let outbound::Dispatcher::Balance { path, load } = &backend.dispatcher else { panic!("{backend:?}") };
+    assert_eq!(&**path, "web.shop.svc.cluster.local:8080");
+    assert_eq!(*load, outbound::Load { penalty: Some(Default::default()), ..Default::default() });
+    let outbound::Protocol::Http1(routes) = &policy.protocol else { panic!() };
+    let rule = &routes.routes[0].rules[0];
+    let millis = |t: Option<Duration>| t.unwrap().as_millis();
+    assert_eq!(
+        [millis(rule.timeouts.response), millis(rule.timeouts.request), millis(rule.timeouts.idle)],
+        [1, 2, 3]
+    );
+    let retry = rule.retry.as_ref().unwrap();
+    assert_eq!((retry.max_retries, retry.max_request_bytes, millis(retry.timeout)), (3, 65_536, 4));
+    assert_eq!(retry.conditions.statuses, [(500, 599)]);
+    let backoff = retry.backoff.unwrap();
+    assert_eq!((backoff.min().as_secs(), backoff.max().as_secs(), backoff.jitter()), (1, 2, 1.0));
+    assert!(rule.allow_l5d_request_headers);
 }
 
 // --- inbound
