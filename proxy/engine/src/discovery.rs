@@ -8,8 +8,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weft_balance::RateLimiter;
+use weft_balance::rate_limit::Who;
+use weft_names::IdentityName;
 use weft_policy::Meta;
-use weft_policy::inbound::ServerPolicy;
+use weft_policy::inbound::{RateLimitFor, ServerPolicy};
 use weft_policy::outbound::{self, Accrual, Dispatcher, Distribution, Policy, Protocol};
 
 use crate::accept::{Accept, Governed};
@@ -58,6 +61,8 @@ pub(crate) struct PortPolicy {
     /// Counts how often the policy changed: what connections have cached of an older one is of no use.
     pub(crate) generation: u32,
     pub(crate) block: Arc<Server>,
+    /// Limits on requests; new with each policy.
+    limiter: Option<RateLimiter<Option<IdentityName>>>,
     users: u32,
     forget: Option<Instant>,
     /// Known from the start and kept.
@@ -110,6 +115,25 @@ pub(crate) enum Dispatch {
 impl Plan {
     pub(crate) fn rule(&self, table: Table, route: usize, rule: usize) -> Option<&RulePlan> {
         self.tables.get(table as usize)?.get(route)?.get(rule)
+    }
+}
+
+impl Plan {
+    /// What a rule says of trying again.
+    pub(crate) fn retry(&self, table: Table, route: usize, rule: usize) -> Option<&outbound::Retry> {
+        fn of<M>(routes: &outbound::Routes<M>, route: usize, rule: usize) -> Option<&outbound::Retry> {
+            routes.routes.get(route)?.rules.get(rule)?.retry.as_ref()
+        }
+        match (&self.policy.protocol, table) {
+            (Protocol::Detect { http1, .. }, Table::Http1) | (Protocol::Http1(http1), Table::Http1) => {
+                of(http1, route, rule)
+            }
+            (Protocol::Detect { http2, .. }, Table::Http2) | (Protocol::Http2(http2), Table::Http2) => {
+                of(http2, route, rule)
+            }
+            (Protocol::Grpc(routes), Table::Http2) => of(routes, route, rule),
+            _ => None,
+        }
     }
 }
 
@@ -473,10 +497,39 @@ impl Worker {
         };
         let block = self.server_block(&policy, port);
         let forget = (!asked).then_some(self.now);
-        let entry = PortPolicy { port, policy, generation: 0, block, users: 0, forget, fixed: false };
+        let limiter = Self::limiter(&policy);
+        let entry =
+            PortPolicy { port, policy, generation: 0, block, limiter, users: 0, forget, fixed: false };
         let key = self.discovery.ports.insert(entry);
         self.discovery.by_port.insert(port, key);
         Some(key)
+    }
+
+    /// The limits of a policy on requests, as good as new.
+    fn limiter(policy: &ServerPolicy) -> Option<RateLimiter<Option<IdentityName>>> {
+        let limit = policy.rate_limit()?;
+        let overrides = limit.overrides.iter().map(|o| o.limit);
+        Some(RateLimiter::new(
+            limit.total,
+            limit.identity,
+            overrides,
+            RateLimiter::<Option<IdentityName>>::DEFAULT_MAX_CLIENTS,
+        ))
+    }
+
+    /// Whether the limits of a port let one more request of a client through.
+    pub(crate) fn within_rate_limit(&mut self, id: Key<Conn>) -> bool {
+        let now = self.now;
+        let Some(Governed::Inbound(key)) = self.client(id).and_then(|c| c.policy) else { return true };
+        let identity = self.client(id).and_then(|c| c.identity.clone());
+        let Some(port) = self.discovery.ports.get_mut(key) else { return true };
+        let (Some(limiter), Some(limit)) = (&mut port.limiter, port.policy.rate_limit()) else { return true };
+        let who = match limit.for_client(identity.as_ref()) {
+            RateLimitFor::Override(index) => Who::Override(index),
+            RateLimitFor::Identity => Who::Client(&identity),
+            RateLimitFor::None => Who::Nobody,
+        };
+        limiter.check(who, now).is_ok()
     }
 
     fn server_block(&self, policy: &ServerPolicy, port: u16) -> Arc<Server> {
@@ -488,6 +541,7 @@ impl Worker {
         let Some(key) = self.discovery.by_port.get(&port).copied() else { return };
         let block = self.server_block(&policy, port);
         let Some(entry) = self.discovery.ports.get_mut(key) else { return };
+        entry.limiter = Self::limiter(&policy);
         entry.policy = policy;
         entry.block = block;
         entry.generation = entry.generation.wrapping_add(1);

@@ -32,6 +32,7 @@ use crate::io::{Io, Side};
 use crate::limits::Bound;
 use crate::metrics::Response;
 use crate::pool::{Endpoint, Wire};
+use crate::retry::Replay;
 use crate::route::{Chosen, Counts};
 use crate::slab::Key;
 use crate::time::Instant;
@@ -61,6 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) response: Flow,
     /// The request's head, while it may be needed again: it waits, or it may have to be sent to another endpoint.
     parked: Option<Box<Saved>>,
+    /// What is kept for trying again, if its route asks for that.
+    pub(crate) replay: Option<Box<Replay>>,
     /// The response's head has been sent to the client.
     pub(crate) head_sent: bool,
     /// What is counted, and what the policy says of it.
@@ -93,6 +96,8 @@ pub(crate) struct Leg {
 pub(crate) struct Flow {
     /// Content that the receiving leg has not taken.
     buf: Buf,
+    /// How much of `buf`, from its front, is sent again: its source has had credit for it.
+    repeated: usize,
     /// The source has ended: what is in `buf` is the rest.
     pub(crate) ended: bool,
     /// Fields after the content.
@@ -192,6 +197,7 @@ impl Exchange {
             request: Flow::default(),
             response: Flow::default(),
             parked: None,
+            replay: None,
             head_sent: false,
             chosen: Chosen::default(),
             counts: Counts::None,
@@ -224,9 +230,14 @@ impl Exchange {
     }
 
     /// What happens at which time, if nothing else does.
-    fn deadlines(&self) -> [(Option<Instant>, FailureKind); 4] {
+    fn deadlines(&self) -> [(Option<Instant>, FailureKind); 5] {
         let timeouts = &self.chosen.timeouts;
+        let attempt = self.replay.as_ref().and_then(|r| r.attempt_timeout()).filter(|_| !self.head_sent);
         [
+            (
+                attempt.and_then(|t| self.up.and(self.sent_at).map(|at| at + t)),
+                FailureKind::ResponseHeadersTimeout,
+            ),
             (self.wait, FailureKind::FailFast),
             (timeouts.request.map(|t| self.started + t), FailureKind::RequestTimeout),
             (
@@ -239,7 +250,8 @@ impl Exchange {
 
     /// When the first of its time-outs is over.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines().iter().filter_map(|d| d.0).min()
+        let again = self.replay.as_ref().and_then(|r| r.at);
+        self.deadlines().iter().filter_map(|d| d.0).chain(again).min()
     }
 
     fn held(&self) -> usize {
@@ -433,7 +445,8 @@ impl Worker {
         self.count_request(ex, first_attempt);
         // Until the server has said something, the request may have to be sent to another: if nothing but the head of a
         // request is lost, that is possible.
-        let replayable = end && self.exchanges.get(ex).is_some_and(|x| x.parked.is_none());
+        let replayable =
+            self.exchanges.get(ex).is_some_and(|x| x.parked.is_none() && (end || x.replay.is_some()));
         let saved = replayable.then(|| self.heads.save(head, bytes));
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.up = Some(Leg { conn, stream });
@@ -469,6 +482,12 @@ impl Worker {
         let (source, sink) = x.legs(way);
         let flow = x.flow(way);
         flow.ended |= end;
+        if way == Way::Request
+            && let Some(replay) = &mut x.replay
+        {
+            replay.keep(data);
+        }
+        let flow = x.flow(way);
         let first = !std::mem::replace(&mut flow.begun, true);
         let direct = flow.buf.is_empty() && !flow.sent;
         if first && way == Way::Response {
@@ -521,6 +540,12 @@ impl Worker {
         let direct = x.flow(way).buf.is_empty();
         x.flow(way).ended = true;
         x.flow(way).begun = true;
+        if way == Way::Request
+            && trailers.is_some()
+            && let Some(replay) = &mut x.replay
+        {
+            replay.give_up();
+        }
         let sink = x.legs(way).1;
         let leg = x.field_leg(way);
         match (trailers, sink) {
@@ -554,7 +579,13 @@ impl Worker {
             let (taken, all) = self.write_content(sink, buf.bytes(), end);
             ended = all;
             buf.consume(taken, &mut self.spare);
-            self.credit(source, taken);
+            let mut fresh = taken;
+            if let Some(x) = self.exchanges.get_mut(ex) {
+                let flow = x.flow(way);
+                fresh -= flow.repeated.min(taken);
+                flow.repeated -= flow.repeated.min(taken);
+            }
+            self.credit(source, fresh);
         }
         let empty = buf.is_empty();
         let Some(x) = self.exchanges.get_mut(ex) else { return buf.clear(&mut self.spare) };
@@ -597,7 +628,7 @@ impl Worker {
         }
     }
 
-    fn account_exchange(&mut self, ex: Key<Exchange>) {
+    pub(crate) fn account_exchange(&mut self, ex: Key<Exchange>) {
         if let Some(x) = self.exchanges.get_mut(ex) {
             let held = x.held();
             self.buffered = self.buffered + held - x.accounted;
@@ -629,6 +660,11 @@ impl Worker {
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.moved = self.now;
         x.status = head.status;
+        self.see_grpc_status(ex, head, bytes);
+        if self.calls_for_retry(ex) && self.try_again(io, ex) {
+            return;
+        }
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
         let saved = x.parked.take();
         let mut extra = std::mem::take(&mut self.heads.extra);
         extra.clear();
@@ -650,7 +686,6 @@ impl Worker {
         if let Some(saved) = saved {
             self.heads.give(saved);
         }
-        self.see_grpc_status(ex, head, bytes);
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.head_sent = true;
         x.response.ended = ended;
@@ -737,8 +772,12 @@ impl Worker {
     /// safe to repeat (RFC 9110 9.2.2). False if that cannot be.
     fn try_elsewhere(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) -> bool {
         let most = self.config.limits.connect_attempts;
-        let Some(x) = self.exchanges.get_mut(ex) else { return false };
         let unseen = matches!(lost, Lost::NotProcessed | Lost::Reset(Code::REFUSED_STREAM));
+        let Some(x) = self.exchanges.get_mut(ex) else { return false };
+        if x.request.begun {
+            // Content has gone with it, of which there may be a copy.
+            return unseen && self.try_again(io, ex);
+        }
         let idempotent =
             matches!(x.method, Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete);
         let again = unseen || lost == Lost::Broken && idempotent;
@@ -768,9 +807,26 @@ impl Worker {
     pub(crate) fn exchange_timed_out(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
         let now = self.now;
         let Some(x) = self.exchanges.get(ex) else { return };
+        if x.replay.as_ref().and_then(|r| r.at).is_some_and(|at| at <= now) {
+            return self.next_attempt(io, ex);
+        }
         let due = x.deadlines().into_iter().find(|(at, _)| at.is_some_and(|at| at <= now));
-        if let Some((_, kind)) = due {
+        let Some((_, kind)) = due else { return };
+        if !(kind == FailureKind::ResponseHeadersTimeout && self.try_again(io, ex)) {
             self.fail(io, ex, kind, None);
+        }
+    }
+
+    /// Lets go of the server's leg of an attempt whose response does not count.
+    pub(crate) fn abandon_attempt(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let (up, pick) = (x.up.take(), x.pick.take());
+        x.wait = None;
+        if let Some(up) = up {
+            self.let_go_of_server(io, up, false);
+        }
+        if let Some(pick) = pick {
+            self.pick_ended(io, pick, Some(Class::Failure));
         }
     }
 
@@ -838,6 +894,15 @@ impl Flow {
     /// Bytes that wait.
     pub(crate) fn held(&self) -> usize {
         self.buf.len()
+    }
+
+    /// All of it is to be sent again.
+    pub(crate) fn restart(&mut self, content: &[u8], spare: &mut Spare) {
+        let owed = self.buf.len() - self.repeated.min(self.buf.len());
+        self.repeated = content.len().saturating_sub(owed);
+        self.buf.clear(spare);
+        self.buf.push(content, spare);
+        self.sent = false;
     }
 
     /// Drops what nobody will take any more.

@@ -18,6 +18,7 @@ mod opaque;
 mod pool;
 mod relay;
 mod respond;
+mod retry;
 mod route;
 mod slab;
 pub mod time;

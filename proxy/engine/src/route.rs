@@ -18,6 +18,7 @@ use crate::exchange::{End, Exchange};
 use crate::io::{Io, Note, Side};
 use crate::metrics::{self, InboundRouteLabels, PermitLabels, Tls};
 use crate::respond::RefusedRequest;
+use crate::retry::Replay;
 use crate::slab::Key;
 use crate::worker::Worker;
 
@@ -71,6 +72,18 @@ struct Fields<'a> {
 impl HeaderLookup for Fields<'_> {
     fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.values_named(self.bytes, name.as_bytes()).any(test)
+    }
+}
+
+impl Counts {
+    /// The counters of the outbound route.
+    pub(crate) fn route_block(&self) -> Option<Arc<metrics::OutboundRoute>> {
+        match self {
+            Self::Outbound { plan, table, route, rule, .. } => {
+                plan.rule(*table, *route, *rule)?.block.clone()
+            }
+            Self::None | Self::Inbound { .. } => None,
+        }
     }
 }
 
@@ -218,7 +231,10 @@ impl Worker {
         chosen.keep_edits([rule.filters, &picked.filters].into_iter());
         chosen.edit_request(head, bytes);
         let (route, rule) = (rule.route, rule.rule);
+        let most = self.config.limits.replay_bytes;
+        let replay = plan.retry(table, route, rule).map(|retry| Box::new(Replay::new(retry, most)));
         if let Some(x) = self.exchanges.get_mut(ex) {
+            x.replay = replay;
             x.chosen = chosen;
             x.counts = Counts::Outbound { plan: Arc::clone(&plan), table, route, rule, backend };
         }
@@ -267,6 +283,10 @@ impl Worker {
         let (counts, route) = self.permit_counts(id, generation, &permit, head.facts.grpc);
         counts.allowed.count();
         refused(filter::decide(permit.filters, &request, "http", permit.path, &mut || io.random()))?;
+        if permit.rate_limit.is_some() && !self.within_rate_limit(id) {
+            block.rate_limited.count();
+            return Err(RefusedRequest::new(FailureKind::RateLimited));
+        }
         let mut chosen = Chosen::default();
         chosen.keep_edits([permit.filters].into_iter());
         chosen.edit_request(head, bytes);
@@ -392,6 +412,9 @@ impl Worker {
                 if let Some(block) = &rule.block {
                     block.durations.record_duration(took);
                     block.statuses.count(outcome);
+                    if outcome.success && x.replay.as_ref().is_some_and(|r| r.has_retried()) {
+                        block.retry_successes.count();
+                    }
                 }
                 if let Some(sent_at) = x.sent_at {
                     if let Some(block) = rule.backends.get(*backend).and_then(|b| b.block.as_ref()) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::http::{
-    ABORT, CHUNKED_REQUEST, CLOSE, EARLY, GRPC, Got, Http, INTERIM, LEAVE, Spec, TRAILERS, UNTIL_CLOSE,
-    UPGRADE,
+    ABORT, CHUNKED_REQUEST, CLOSE, EARLY, FLAKY, GRPC, Got, Http, INTERIM, LEAVE, Spec, TRAILERS,
+    UNTIL_CLOSE, UPGRADE,
 };
 use crate::net::{Host, Net, Read, State};
 use crate::rng::{Rng, pattern, patterned};
@@ -198,6 +198,18 @@ impl Server {
     }
 
     fn understand(&mut self, net: &mut Net, book: &mut Book) {
+        // What is left after one message may be the next, if that one is answered already.
+        while let Talk::Http(http) = &self.talk {
+            let before = http.input.len();
+            self.understand_some(net, book);
+            let Talk::Http(http) = &self.talk else { return };
+            if http.input.is_empty() || http.input.len() == before || !self.answers.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn understand_some(&mut self, net: &mut Net, book: &mut Book) {
         let Talk::Http(http) = &mut self.talk else { return };
         for got in http.next(net.now) {
             match got {
@@ -217,6 +229,11 @@ impl Server {
                         ));
                     }
                     let at = net.now + spec.delay * 1_000_000;
+                    let mut spec = spec;
+                    if spec.has(FLAKY) && book.seen[&spec.id] <= 2 {
+                        spec.status = 503;
+                        spec.response /= 2;
+                    }
                     self.answers.push(Answer {
                         stream,
                         spec,
@@ -772,7 +789,11 @@ impl Client {
             Got::End { stream, grpc_status, trailers } => {
                 let Some(i) = find(&self.asking, stream) else { return };
                 let a = self.asking.remove(i);
-                let (spec, failed) = (a.spec, a.grpc_failed || grpc_status.is_some_and(|s| s != 0));
+                let (mut spec, failed) = (a.spec, a.grpc_failed || grpc_status.is_some_and(|s| s != 0));
+                if spec.has(FLAKY) && a.status == 503 {
+                    // A failure of the server's that was passed on; the world judges whether it had to be.
+                    (spec.status, spec.response) = (503, spec.response / 2);
+                }
                 book.ends(spec.id, Outcome::Whole { status: a.status, by_proxy: a.by_proxy, failed });
                 if !a.by_proxy && !failed {
                     if a.received != spec.expected() {

@@ -38,6 +38,8 @@ pub(crate) const GRPC: u32 = 256;
 pub(crate) const CLOSE: u32 = 512;
 /// The client goes away in the middle of the response.
 pub(crate) const LEAVE: u32 = 1024;
+/// The server fails the first two times that it is asked.
+pub(crate) const FLAKY: u32 = 2048;
 
 impl Spec {
     pub(crate) fn has(&self, flag: u32) -> bool {

@@ -13,13 +13,13 @@ use weft_engine::{Config, Worker};
 use weft_names::Meta;
 use weft_policy::inbound::DefaultPolicy;
 use weft_policy::outbound::{
-    Backend, Distribution, Endpoint, EndpointSet, EndpointTls, Hint, HttpRoutes, Load, OpaqueRoutes, Policy,
-    Protocol, RouteBackend, TcpRule,
+    Backend, Backoff, Distribution, Endpoint, EndpointSet, EndpointTls, GrpcCodes, Hint, HttpRoutes, Load,
+    OpaqueRoutes, Policy, Protocol, Retry, RetryConditions, RouteBackend, Rule, TcpRule,
 };
 
 use crate::apps::{Book, Client, Kind, Outcome, Plan, Server};
 use crate::http::{
-    ABORT, CHUNKED_REQUEST, CHUNKED_RESPONSE, CLOSE, EARLY, GRPC, INTERIM, LEAVE, Spec, TRAILERS,
+    ABORT, CHUNKED_REQUEST, CHUNKED_RESPONSE, CLOSE, EARLY, FLAKY, GRPC, INTERIM, LEAVE, Spec, TRAILERS,
     UNTIL_CLOSE, UPGRADE,
 };
 use crate::net::{Host, Net, Read, State};
@@ -123,11 +123,21 @@ fn plan(rng: &mut Rng, id: &mut u32, rough: bool) -> Plan {
     let to = match kind {
         Kind::Raw => addr(rng.pick(&["10.0.0.2:9000", "10.0.0.5:9000"])),
         Kind::RawAfterBanner => addr(rng.pick(&["10.0.0.4:9001", "10.0.0.6:9001"])),
-        _ => addr(rng.pick(&["10.0.0.1:80", "10.0.0.1:80", "10.0.0.3:82"])),
+        _ => addr(rng.pick(&["10.0.0.1:80", "10.0.0.1:80", "10.0.0.3:82", "10.0.0.7:84"])),
     };
     let raw = to.port() >= 9000;
     let n = if raw { 1 } else { rng.between(1, 6) };
-    let specs = (0..n).map(|_| spec(rng, id, kind, rough)).collect();
+    let mut specs: Vec<_> = (0..n).map(|_| spec(rng, id, kind, rough)).collect();
+    if to.port() == 84 {
+        for spec in specs.iter_mut().filter(|s| s.flags & (UPGRADE | ABORT | LEAVE | EARLY) == 0) {
+            if rng.one_in(2) {
+                // What is small enough to be kept, and without trailers, is asked for until it succeeds.
+                *spec =
+                    Spec { request: spec.request.min(9_000), flags: spec.flags & !TRAILERS | FLAKY, ..*spec };
+                spec.status = if spec.status >= 500 { 200 } else { spec.status };
+            }
+        }
+    }
     Plan { kind, to, start: rng.below(40) as u64 * MS, specs }
 }
 
@@ -238,6 +248,25 @@ fn policy(target: SocketAddr) -> Arc<Policy> {
     let protocol = match target.to_string().as_str() {
         "10.0.0.1:80" => detect(balance("web")),
         "10.0.0.3:82" => detect(plain),
+        "10.0.0.7:84" => {
+            let mut rule = Rule::new(Distribution::only(RouteBackend::new(balance("web"))));
+            rule.retry = Some(Retry {
+                max_retries: 2,
+                max_request_bytes: 10_000,
+                conditions: RetryConditions { statuses: vec![(502, 599)], grpc: GrpcCodes::default() },
+                timeout: None,
+                backoff: Some(
+                    Backoff::new(Duration::from_millis(5), Duration::from_millis(50), 0.5).unwrap(),
+                ),
+            });
+            let routes = HttpRoutes::from_rule(meta("retried"), rule);
+            Protocol::Detect {
+                timeout: Duration::from_secs(10),
+                http1: routes.clone(),
+                http2: routes,
+                opaque: opaque(meta("opaque"), balance("web")),
+            }
+        }
         "10.0.0.2:9000" => Protocol::Opaque(opaque(meta("raw"), balance("raw"))),
         "10.0.0.5:9000" => detect(balance("raw")),
         "10.0.0.4:9001" => Protocol::Opaque(opaque(meta("first"), balance("first"))),
@@ -365,9 +394,15 @@ impl World {
     fn new(case: &Case) -> Self {
         let mut rng = Rng::new(case.seed ^ 0xabcd_ef01);
         let mut net = Net::new(Rng::new(rng.next()));
-        for service in
-            ["10.0.0.1:80", "10.0.0.3:82", "10.0.0.2:9000", "10.0.0.5:9000", "10.0.0.4:9001", "10.0.0.6:9001"]
-        {
+        for service in [
+            "10.0.0.1:80",
+            "10.0.0.3:82",
+            "10.0.0.2:9000",
+            "10.0.0.5:9000",
+            "10.0.0.4:9001",
+            "10.0.0.6:9001",
+            "10.0.0.7:84",
+        ] {
             net.listeners.insert(addr(service), Host::Worker(0));
         }
         for ip in ["10.1.0.1", "10.1.0.2", "10.2.0.1"] {
@@ -618,14 +653,20 @@ impl World {
             return wrong.push(format!("request {id} never ended"));
         };
         let seen = self.book.seen.get(&id).copied().unwrap_or(0);
-        let repeatable = !rough || matches!(spec.method(), "GET" | "HEAD" | "PUT" | "DELETE");
-        if seen > 1 && (!repeatable || !rough) {
+        // Unanswered requests are repeated where that is safe.
+        let repeatable =
+            (rough || spec.has(ABORT)) && matches!(spec.method(), "GET" | "HEAD" | "PUT" | "DELETE");
+        let most = if plan.to.port() == 84 { 3 } else { 1 };
+        if seen > most && !repeatable {
             wrong.push(format!("request {id} was delivered {seen} times"));
         }
         match outcome {
-            Outcome::Whole { by_proxy: false, failed: false, .. } => {
+            Outcome::Whole { by_proxy: false, failed: false, status } => {
                 if seen == 0 {
                     wrong.push(format!("request {id} was answered by nobody"));
+                }
+                if spec.has(FLAKY) && !rough && *status != spec.status {
+                    wrong.push(format!("request {id} was not tried again"));
                 }
                 if spec.has(ABORT) && !rough {
                     wrong.push(format!("response {id} was cut and looks whole"));

@@ -1,0 +1,147 @@
+//! Trying again, as a route asks: a copy of the request is kept until a response comes that stands.
+//!
+//! A request can be sent again once all of it has come and its content fits the bounds of route and worker
+//! ([`crate::Limits::replay_bytes`]). A response that calls for another attempt is dropped with its connection's stream, unless
+//! no endpoint is ready for another: then it is passed on. (Requests that no server has seen are repeated without any of
+//! this, see [`Worker::upstream_lost`].)
+
+use std::time::Duration;
+
+use weft_policy::FailureKind;
+use weft_policy::outbound::Retry;
+
+use crate::config::Backoff;
+use crate::exchange::Exchange;
+use crate::io::Io;
+use crate::limits::Bound;
+use crate::route::Counts;
+use crate::slab::Key;
+use crate::time::Instant;
+use crate::worker::Worker;
+
+/// What an exchange keeps for another attempt.
+pub(crate) struct Replay {
+    /// The request's content so far.
+    content: Vec<u8>,
+    /// More than this is not kept.
+    limit: usize,
+    /// There was more.
+    over: bool,
+    /// Attempts after the first.
+    retries: u16,
+    most: u16,
+    /// How long an attempt may take to be answered; not the last one.
+    timeout: Option<Duration>,
+    backoff: Option<Backoff>,
+    /// When the next attempt begins.
+    pub(crate) at: Option<Instant>,
+}
+
+impl Replay {
+    pub(crate) fn new(retry: &Retry, most_bytes: usize) -> Self {
+        Self {
+            content: Vec::new(),
+            limit: most_bytes.min(usize::try_from(retry.max_request_bytes).unwrap_or(usize::MAX)),
+            over: false,
+            retries: 0,
+            most: retry.max_retries,
+            timeout: retry.timeout,
+            backoff: retry.backoff.map(|b| Backoff {
+                min: b.min(),
+                max: b.max(),
+                jitter: f64::from(b.jitter()),
+            }),
+            at: None,
+        }
+    }
+
+    /// Keeps a copy of content on its way to the server.
+    pub(crate) fn keep(&mut self, data: &[u8]) {
+        if self.over || self.content.len() + data.len() > self.limit {
+            self.give_up();
+        } else {
+            self.content.extend_from_slice(data);
+        }
+    }
+
+    /// Something came that is not kept.
+    pub(crate) fn give_up(&mut self) {
+        self.over = true;
+        self.content = Vec::new();
+    }
+
+    /// How long this attempt may take to be answered.
+    pub(crate) fn attempt_timeout(&self) -> Option<Duration> {
+        self.timeout.filter(|_| self.retries < self.most)
+    }
+
+    pub(crate) fn has_retried(&self) -> bool {
+        self.retries > 0
+    }
+}
+
+impl Worker {
+    /// Whether a response calls for another attempt, by the conditions of its route.
+    pub(crate) fn calls_for_retry(&self, ex: Key<Exchange>) -> bool {
+        let Some(x) = self.exchanges.get(ex).filter(|x| x.replay.is_some()) else { return false };
+        let Counts::Outbound { plan, table, route, rule, .. } = &x.counts else { return false };
+        let Some(retry) = plan.retry(*table, *route, *rule) else { return false };
+        let grpc =
+            x.grpc_status.filter(|_| x.grpc).is_some_and(|s| retry.conditions.grpc.contains(u32::from(s)));
+        grpc || retry.conditions.status(x.status)
+    }
+
+    /// Begins another attempt. False if there cannot be one: what there is of a response stands.
+    pub(crate) fn try_again(&mut self, io: &mut impl Io, ex: Key<Exchange>) -> bool {
+        let random = io.random();
+        let Some(x) = self.exchanges.get(ex) else { return false };
+        let ready = x.chosen.balancer.is_none_or(|b| self.balancer_is_ready(b));
+        let Some(x) = self.exchanges.get_mut(ex) else { return false };
+        let block = x.counts.route_block();
+        let whole = x.request.ended;
+        let Some(replay) = &mut x.replay else { return false };
+        if replay.retries >= replay.most {
+            if let Some(block) = block {
+                block.retry_limit_exceeded.count();
+            }
+            return false;
+        }
+        if !whole || replay.over || !ready {
+            if let Some(block) = &block {
+                block.retry_overflow.count();
+            }
+            if replay.over {
+                self.met(io, Bound::ReplayBytes);
+            }
+            return false;
+        }
+        replay.retries += 1;
+        let wait = replay
+            .backoff
+            .map_or(Duration::ZERO, |b| b.checked().delay(u32::from(replay.retries) - 1, random));
+        let at = self.now + wait;
+        replay.at = Some(at);
+        if let Some(block) = &block {
+            block.retry_requests.count();
+        }
+        self.abandon_attempt(io, ex);
+        self.exchange_timers.arm(ex.index(), at);
+        true
+    }
+
+    /// The wait before another attempt is over.
+    pub(crate) fn next_attempt(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let Some(replay) = &mut x.replay else { return };
+        replay.at = None;
+        let content = replay.content.clone();
+        x.request.restart(&content, &mut self.spare);
+        self.account_exchange(ex);
+        let Some(x) = self.exchanges.get(ex) else { return };
+        match (x.chosen.balancer, x.endpoint) {
+            (Some(balancer), _) => self.balance_again(io, ex, balancer),
+            (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
+            _ => self.fail(io, ex, FailureKind::Io, None),
+        }
+    }
+}
