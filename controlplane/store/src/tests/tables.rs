@@ -5,7 +5,10 @@ use crate::{
     CertificateQuery, Change, MAX_TOKENS_PER_WORKLOAD, NewToken, Pool, PortRow, Retention, Store, StoreError,
 };
 use jiff::SignedDuration;
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 #[tokio::test]
 async fn trust_survives_and_issuers_take_turns() {
@@ -322,4 +325,90 @@ async fn concurrent_allocations_are_distinct() {
     }
     assert_eq!(seen.len(), 20, "{seen:?}");
     assert_eq!(seen.iter().map(|(_, address)| address).collect::<BTreeSet<_>>().len(), 20);
+}
+
+/// The same operations on a map: whoever holds an address holds it alone, keeps it, and it is in the range.
+#[tokio::test]
+async fn allocation_agrees_with_a_map_of_owners() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let pool = pool("10.96.0.0/28", 2);
+    let (mut held, mut last) = (BTreeMap::new(), BTreeMap::new());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for step in 0..400 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let owner = format!("s{}", state % 17);
+        if (state >> 32).is_multiple_of(3) {
+            let released = store.release(&pool, &owner, at(step)).await.unwrap();
+            assert_eq!(released, held.remove(&owner).is_some(), "step {step}");
+            continue;
+        }
+        match store.allocate(&pool, &owner, at(step)).await {
+            Ok(address) => {
+                assert!(pool.range.contains(&address) && address >= "10.96.0.3".parse::<IpAddr>().unwrap());
+                assert!(
+                    held.iter().all(|(other, theirs)| *other == owner || *theirs != address),
+                    "step {step}"
+                );
+                if let Some(before) = held.insert(owner.clone(), address) {
+                    assert_eq!(before, address, "step {step}");
+                }
+                // It gets its old one back unless someone else has had it since.
+                if let Some(old) = last.get(&owner) {
+                    let taken = last.iter().any(|(other, theirs)| *other != owner && theirs == old);
+                    assert!(*old == address || taken, "step {step}");
+                }
+                last.retain(|_, theirs| *theirs != address);
+                last.insert(owner, address);
+            }
+            Err(error) => {
+                assert!(matches!(error, StoreError::Full { limit: 12, .. }), "{error:?}");
+                assert_eq!(held.len(), 12, "step {step}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_registry_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    for sql in [
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
+         INSERT INTO services SELECT 'full', 's' || i, '10.0.0.1', '[]', 0, 0 FROM n",
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+         INSERT INTO workloads \
+         SELECT 'full', 'w' || i, NULL, 'a', 'a', '10.0.0.1', '[]', '{}', 1, 1, 0, 0, 0 FROM n",
+    ] {
+        sqlx::query(sql).execute(store.writer()).await.unwrap();
+    }
+    let vip: IpAddr = "10.0.0.2".parse().unwrap();
+    let error = store.upsert_service("default", "web", vip, &[], at(0)).await.unwrap_err();
+    assert_eq!(error.to_string(), "services: the limit of 2000 is reached");
+    assert!(store.service("default", "web").await.unwrap().is_none());
+    let error = store.upsert_workload(&workload("web-0"), at(0), at(0)).await.unwrap_err();
+    assert_eq!(error.to_string(), "workloads: the limit of 10000 is reached");
+    assert!(store.workload("default", "web-0").await.unwrap().is_none());
+
+    store.upsert_service("full", "s1", vip, &[], at(0)).await.unwrap();
+    assert!(store.delete_service("full", "s2").await.unwrap());
+    store.upsert_service("default", "web", vip, &[], at(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_of_the_ledger_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, issuer) = with_issuer(dir.path()).await;
+    sqlx::query(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700) \
+         INSERT INTO certificates SELECT i, i, 'web', 0, 0, 0, $1, 'test', NULL, i FROM n",
+    )
+    .bind(issuer)
+    .execute(store.writer())
+    .await
+    .unwrap();
+    let page = store.certificates(&CertificateQuery { limit: u32::MAX, ..Default::default() }).await.unwrap();
+    assert_eq!(page.len(), crate::MAX_PAGE as usize);
 }
