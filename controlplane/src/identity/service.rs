@@ -23,7 +23,7 @@ pub const MAX_CERTIFY_AT_ONCE: usize = 256;
 pub struct IdentityService {
     authority: Arc<Authority>,
     outcomes: Arc<Outcomes>,
-    permits: Semaphore,
+    pub(super) permits: Semaphore,
 }
 
 /// What became of a request; a label of a metric.

@@ -2,6 +2,7 @@
 
 mod authority;
 mod csr;
+mod service;
 
 use super::{Authority, Config, Lifetime};
 use jiff::{SignedDuration, Timestamp};
