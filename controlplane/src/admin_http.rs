@@ -7,7 +7,7 @@
 //!
 //! HTTPS has a certificate of the mesh's own root, whose certificate is written to `trust-anchors.pem` for clients. What is
 //! served is a router that others make; here are connections, their bounds ([`MAX_CONNECTIONS`],
-//! [`HEAD_TIMEOUT`], [`HANDSHAKE_TIMEOUT`](crate::mesh_tls::HANDSHAKE_TIMEOUT)) and their end.
+//! [`HEAD_TIMEOUT`], [`HANDSHAKE_TIMEOUT`]) and their end.
 
 mod tls;
 
