@@ -19,6 +19,9 @@ use weft_store::{NewCertificate, NewToken, Retention, Store, StoreError, TrustRo
 /// The longest pause between two looks at whether the issuer is due: 1 h.
 const MAINTENANCE_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
+/// The loop looks at the clock this often.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
 /// Tokens that ended this long ago are forgotten: 7 days, so that a late user is still told why.
 const TOKENS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -344,6 +347,26 @@ impl Authority {
         // An issuer that cannot last longer (its root ends) would be due at once, every time.
         let due = self.trust.load().issuer.due();
         if due > now { due.min(latest) } else { latest }
+    }
+
+    /// Maintains for as long as it is polled: run it as a task of its own.
+    pub async fn keep_maintained(&self) {
+        loop {
+            let now = Timestamp::now();
+            let next = match self.maintain(now).await {
+                Ok(next) => next,
+                Err(error) => {
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::error!(%error, source, "the certificate authority could not be maintained");
+                    self.next_maintenance(now)
+                }
+            };
+            // In short steps, because clocks jump.
+            while Timestamp::now() < next {
+                let wait = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+                tokio::time::sleep(wait.min(CLOCK_CHECK)).await;
+            }
+        }
     }
 
     async fn record(
