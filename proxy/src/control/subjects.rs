@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tonic::Code;
 use weft_engine::io::{Answer, DiscoverError, Subject};
 use weft_policy::{
+    from_pb,
     inbound::ServerPolicy,
     outbound::{Change, EndpointSet, Policy, PolicyLookup, Profile},
 };
@@ -66,7 +67,9 @@ async fn profile(shared: &Shared, target: SocketAddr, learn: &impl Fn(&mut dyn F
     };
     follow(shared.limits, &shared.counts.profiles, open, |event| match event {
         Event::Message { message, .. } => {
-            let profile = Arc::new(Profile::from_pb(&message));
+            let (profile, problems) = from_pb::profile(&message);
+            tell(&format!("profile of {target}"), &problems);
+            let profile = Arc::new(profile);
             learn(&mut |known| known.profile = Some(Some(Arc::clone(&profile))));
             Next::Continue
         }
@@ -138,34 +141,50 @@ pub(super) async fn path(shared: Arc<Shared>, path: Arc<str>) {
         };
         async move { client.get(request).await }
     };
-    let mut set: Option<Arc<EndpointSet>> = None;
+    let mut endpoints = Endpoints::default();
     follow(shared.limits, &shared.counts.destinations, open, |event| {
         match event {
             Event::Message { message, first } => {
-                let Some(change) = Change::from_pb(&message) else { return Next::Continue };
-                // What happened while there was no stream is not told: its first message begins anew.
-                let base = match (&set, &change) {
-                    (Some(set), _) if !first => Arc::clone(set),
-                    (_, Change::Remove(_)) => set.clone().unwrap_or_default(),
-                    _ => Arc::default(),
-                };
-                set = Some(Arc::new(base.changed(change)));
+                let (change, problems) = from_pb::update(&message);
+                tell(&format!("endpoints of {path}"), &problems);
+                let Some(change) = change else { return Next::Continue };
+                endpoints.change(change, first);
             }
             Event::Failed(status) => match status.code() {
-                Code::NotFound | Code::InvalidArgument => set = Some(Arc::new(EndpointSet::empty(false))),
+                Code::NotFound | Code::InvalidArgument => {
+                    endpoints.change(Change::NoEndpoints { exists: false }, true)
+                }
                 // What was known stays in force.
                 _ => return Next::Continue,
             },
         }
-        if let Some(set) = &set {
-            shared.publish(
-                Subject::Path(Arc::clone(&path)),
-                Answer::Endpoints { path: Arc::clone(&path), endpoints: Arc::clone(set) },
-            );
-        }
+        let endpoints = Arc::clone(&endpoints.set);
+        shared.publish(
+            Subject::Path(Arc::clone(&path)),
+            Answer::Endpoints { path: Arc::clone(&path), endpoints },
+        );
         Next::Continue
     })
     .await;
+}
+
+/// The set that a stream's changes come to, over all streams about one path.
+#[derive(Default)]
+struct Endpoints {
+    set: Arc<EndpointSet>,
+    /// A new stream has not said yet what there is: what happened while there was none is not told, so the first that it
+    /// adds replaces everything.
+    stale: bool,
+}
+
+impl Endpoints {
+    fn change(&mut self, change: Change, first: bool) {
+        self.stale |= first;
+        let replaces = self.stale && !matches!(change, Change::Remove(_));
+        let base = if replaces { Arc::default() } else { Arc::clone(&self.set) };
+        self.stale &= !replaces;
+        self.set = Arc::new(base.changed(change));
+    }
 }
 
 /// Follows the policy of an inbound port.
@@ -192,6 +211,13 @@ pub(super) async fn port(shared: Arc<Shared>, port: u16) {
     .await;
 }
 
+/// What of a message could not be understood and was left out.
+fn tell(of: &str, problems: &[from_pb::Problem]) {
+    for problem in problems {
+        tracing::warn!(problem = %problem.text(), "{of}: part of what the control plane sent is left out");
+    }
+}
+
 /// Statuses that say nothing about what was asked, only that now is a bad time.
 fn is_passing(code: Code) -> bool {
     matches!(
@@ -203,4 +229,38 @@ fn is_passing(code: Code) -> bool {
             | Code::ResourceExhausted
             | Code::Aborted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_policy::outbound::Endpoint;
+
+    fn add(ports: &[u16]) -> Change {
+        Change::Add(
+            ports.iter().map(|port| Arc::new(Endpoint::plain(([10, 0, 0, 1], *port).into()))).collect(),
+        )
+    }
+
+    fn ports(endpoints: &Endpoints) -> Vec<u16> {
+        endpoints.set.endpoints().iter().map(|endpoint| endpoint.addr.port()).collect()
+    }
+
+    #[test]
+    fn the_first_addition_of_a_new_stream_replaces_what_an_old_one_said() {
+        let mut endpoints = Endpoints::default();
+        endpoints.change(add(&[1, 2]), true);
+        endpoints.change(add(&[3]), false);
+        assert_eq!(ports(&endpoints), [1, 2, 3]);
+        endpoints.change(Change::Remove(vec![([10, 0, 0, 1], 2).into()]), false);
+        assert_eq!(ports(&endpoints), [1, 3]);
+        // The stream breaks; while it is away 1 and 3 go and 4 and 5 come.
+        endpoints.change(Change::Remove(vec![([10, 0, 0, 1], 3).into()]), true);
+        assert_eq!(ports(&endpoints), [1]);
+        endpoints.change(add(&[4]), false);
+        endpoints.change(add(&[5]), false);
+        assert_eq!(ports(&endpoints), [4, 5]);
+        endpoints.change(Change::NoEndpoints { exists: true }, false);
+        assert!(ports(&endpoints).is_empty());
+    }
 }
