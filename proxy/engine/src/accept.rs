@@ -22,13 +22,14 @@ use weft_policy::{inbound, outbound};
 
 use crate::balancer::{Balancer, Pick};
 use crate::conn::{Closing, Conn, Security, Stage, Timeout};
-use crate::discovery::{PortPolicy, Target};
+use crate::counts::CachedPermit;
+use crate::discovery::Target;
 use crate::http1::Http1Server;
 use crate::io::{Accepted, Io, Note, Side};
 use crate::limits::Bound;
 use crate::metrics::labels::{NO_TLS_FROM_REMOTE, PORT_SKIPPED};
 use crate::metrics::{Detected, ErrorKind, Peer, Tls, TransportHeaderLabels, TransportLabels};
-use crate::route::CachedPermit;
+use crate::ports::PortPolicy;
 use crate::slab::Key;
 use crate::worker::Worker;
 

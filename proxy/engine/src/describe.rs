@@ -73,7 +73,7 @@ impl fmt::Debug for Exchange {
     }
 }
 
-impl fmt::Debug for crate::exchange::Flow {
+impl fmt::Debug for crate::content::Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "(held={} ended={} sent={})", self.held(), self.ended, self.sent)
     }

@@ -17,7 +17,6 @@
 
 use std::time::Duration;
 
-use weft_balance::Class;
 use weft_http::fields::{Kind, Leg as FieldLeg};
 use weft_http::h2::{Code, StreamKey};
 use weft_http::head::{Extra, Head, Method, Outgoing, Version};
@@ -25,15 +24,15 @@ use weft_http::orig_proto::OrigProto;
 use weft_policy::FailureKind;
 
 use crate::balancer::{self, Balancer, Pick, Waiter};
-use crate::buffers::{Buf, Spare};
 use crate::conn::{Conn, Stage};
-use crate::discovery::Dispatch;
+use crate::content::{Flow, Way};
+use crate::counts::Counts;
 use crate::io::{Io, Side};
 use crate::limits::Bound;
-use crate::metrics::Response;
+use crate::plan::Dispatch;
 use crate::pool::{Endpoint, Wire};
 use crate::retry::Replay;
-use crate::route::{Chosen, Counts};
+use crate::route::Chosen;
 use crate::slab::Key;
 use crate::time::Instant;
 use crate::worker::{Todo, Worker};
@@ -61,7 +60,7 @@ pub(crate) struct Exchange {
     pub(crate) request: Flow,
     pub(crate) response: Flow,
     /// The request's head, while it may be needed again: it waits, or it may have to be sent to another endpoint.
-    parked: Option<Box<Saved>>,
+    pub(crate) parked: Option<Box<Saved>>,
     /// What is kept for trying again, if its route asks for that.
     pub(crate) replay: Option<Box<Replay>>,
     /// The response's head has been sent to the client.
@@ -72,16 +71,16 @@ pub(crate) struct Exchange {
     pub(crate) status: u16,
     pub(crate) grpc_status: Option<u8>,
     /// Endpoints that could not be connected to.
-    attempts: u32,
+    pub(crate) attempts: u32,
     /// The balancer's choice of its endpoint, to be given back.
-    pick: Option<Pick>,
+    pub(crate) pick: Option<Pick>,
     pub(crate) started: Instant,
     pub(crate) sent_at: Option<Instant>,
     request_ended: Option<Instant>,
-    moved: Instant,
+    pub(crate) moved: Instant,
     /// Until when it may wait for a connection.
-    wait: Option<Instant>,
-    accounted: usize,
+    pub(crate) wait: Option<Instant>,
+    pub(crate) accounted: usize,
 }
 
 /// A connection, and the stream on it if it has streams.
@@ -91,37 +90,11 @@ pub(crate) struct Leg {
     pub(crate) stream: Option<StreamKey>,
 }
 
-/// One direction of an exchange.
-#[derive(Default)]
-pub(crate) struct Flow {
-    /// Content that the receiving leg has not taken.
-    buf: Buf,
-    /// How much of `buf`, from its front, is sent again: its source has had credit for it.
-    repeated: usize,
-    /// The source has ended: what is in `buf` is the rest.
-    pub(crate) ended: bool,
-    /// Fields after the content.
-    trailers: Option<Box<Saved>>,
-    /// The end is sent.
-    pub(crate) sent: bool,
-    /// Something has been delivered.
-    begun: bool,
-}
-
 /// A head with bytes of its own.
 #[derive(Default)]
 pub(crate) struct Saved {
     pub(crate) head: Head,
     pub(crate) bytes: Vec<u8>,
-}
-
-/// Which way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
-    /// From the client to the server.
-    Request,
-    /// From the server to the client.
-    Response,
 }
 
 /// How an exchange ended.
@@ -135,17 +108,6 @@ pub(crate) enum End {
     Cancelled,
     /// The server reset the stream.
     Reset(Code),
-}
-
-/// Why there will be no (more) response.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Lost {
-    /// The connection broke, or what came on it was no response.
-    Broken,
-    /// The server reset the stream.
-    Reset(Code),
-    /// The server says that it has not seen the request.
-    NotProcessed,
 }
 
 /// Buffers for heads that are being read, shared by all connections: filled, used and forgotten within one event.
@@ -165,7 +127,7 @@ const SPARE_HEADS: usize = 256;
 
 impl HeadScratch {
     /// A copy with bytes of its own.
-    fn save(&mut self, head: &Head, bytes: &[u8]) -> Box<Saved> {
+    pub(crate) fn save(&mut self, head: &Head, bytes: &[u8]) -> Box<Saved> {
         let mut saved = self.spare.pop().unwrap_or_default();
         saved.head.clone_from(head);
         saved.bytes.clear();
@@ -173,7 +135,7 @@ impl HeadScratch {
         saved
     }
 
-    fn give(&mut self, saved: Box<Saved>) {
+    pub(crate) fn give(&mut self, saved: Box<Saved>) {
         if self.spare.len() < SPARE_HEADS {
             self.spare.push(saved);
         }
@@ -222,7 +184,7 @@ impl Exchange {
     }
 
     /// Where the bytes of one direction come from, and where they go.
-    fn legs(&self, way: Way) -> (Option<Leg>, Option<Leg>) {
+    pub(crate) fn legs(&self, way: Way) -> (Option<Leg>, Option<Leg>) {
         match way {
             Way::Request => (Some(self.down), self.up),
             Way::Response => (self.up, Some(self.down)),
@@ -254,11 +216,11 @@ impl Exchange {
         self.deadlines().iter().filter_map(|d| d.0).chain(again).min()
     }
 
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.request.buf.len() + self.response.buf.len()
     }
 
-    fn field_leg(&self, way: Way) -> FieldLeg {
+    pub(crate) fn field_leg(&self, way: Way) -> FieldLeg {
         match (self.side, way) {
             (Side::Outbound, Way::Request) => FieldLeg::OutboundRequest,
             (Side::Outbound, Way::Response) => FieldLeg::OutboundResponse,
@@ -463,176 +425,12 @@ impl Worker {
         }
     }
 
-    fn request_sent(&mut self, ex: Key<Exchange>) {
+    pub(crate) fn request_sent(&mut self, ex: Key<Exchange>) {
         let now = self.now;
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.request_ended = Some(now);
         if let Some(at) = x.next_deadline() {
             self.exchange_timers.arm(ex.index(), at);
-        }
-    }
-
-    // --- content, either way
-
-    /// Content has come for one direction; `end`: and that was all, without trailers.
-    pub(crate) fn deliver(&mut self, io: &mut impl Io, ex: Key<Exchange>, way: Way, data: &[u8], end: bool) {
-        let now = self.now;
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        x.moved = now;
-        let (source, sink) = x.legs(way);
-        let flow = x.flow(way);
-        flow.ended |= end;
-        if way == Way::Request
-            && let Some(replay) = &mut x.replay
-        {
-            replay.keep(data);
-        }
-        let flow = x.flow(way);
-        let first = !std::mem::replace(&mut flow.begun, true);
-        let direct = flow.buf.is_empty() && !flow.sent;
-        if first && way == Way::Response {
-            self.response_begins(ex);
-        }
-        let mut taken = 0;
-        if direct && let Some(sink) = sink {
-            let (n, ended) = self.write_content(sink, data, end);
-            taken = n;
-            self.credit(source, taken);
-            if ended {
-                return self.flow_sent(io, ex, way);
-            }
-        }
-        let rest = data.get(taken..).unwrap_or_default();
-        if rest.is_empty() && !end {
-            return;
-        }
-        if let Some(x) = self.exchanges.get_mut(ex) {
-            let flow = match way {
-                Way::Request => &mut x.request,
-                Way::Response => &mut x.response,
-            };
-            flow.buf.push(rest, &mut self.spare);
-        }
-        self.account_exchange(ex);
-        if !rest.is_empty() {
-            self.hold(io, source);
-        }
-    }
-
-    /// A direction has ended, perhaps with trailers.
-    pub(crate) fn end_of(
-        &mut self,
-        io: &mut impl Io,
-        ex: Key<Exchange>,
-        way: Way,
-        trailers: Option<(&Head, &[u8])>,
-    ) {
-        if way == Way::Response {
-            if let Some((head, bytes)) = trailers {
-                self.see_grpc_status(ex, head, bytes);
-            }
-            if self.exchanges.get(ex).is_some_and(|x| !x.response.begun) {
-                self.response_begins(ex);
-            }
-        }
-        let trailers = trailers.filter(|(head, _)| !head.fields.is_empty());
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        let direct = x.flow(way).buf.is_empty();
-        x.flow(way).ended = true;
-        x.flow(way).begun = true;
-        if way == Way::Request
-            && trailers.is_some()
-            && let Some(replay) = &mut x.replay
-        {
-            replay.give_up();
-        }
-        let sink = x.legs(way).1;
-        let leg = x.field_leg(way);
-        match (trailers, sink) {
-            (Some((head, bytes)), Some(sink)) if direct => {
-                self.write_trailers(sink, Some(&Outgoing::new(head, bytes, leg)));
-                self.flow_sent(io, ex, way);
-            }
-            (Some((head, bytes)), _) => {
-                let saved = self.heads.save(head, bytes);
-                if let Some(x) = self.exchanges.get_mut(ex) {
-                    x.flow(way).trailers = Some(saved);
-                }
-            }
-            (None, _) => self.pump(io, ex, way),
-        }
-    }
-
-    /// Sends what the receiving leg takes of what waits in a flow.
-    pub(crate) fn pump(&mut self, io: &mut impl Io, ex: Key<Exchange>, way: Way) {
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        let (source, Some(sink)) = x.legs(way) else { return };
-        let leg = x.field_leg(way);
-        let flow = x.flow(way);
-        if flow.sent {
-            return;
-        }
-        let end = flow.ended && flow.trailers.is_none();
-        let mut buf = std::mem::take(&mut flow.buf);
-        let mut ended = false;
-        if !buf.is_empty() || end {
-            let (taken, all) = self.write_content(sink, buf.bytes(), end);
-            ended = all;
-            buf.consume(taken, &mut self.spare);
-            let mut fresh = taken;
-            if let Some(x) = self.exchanges.get_mut(ex) {
-                let flow = x.flow(way);
-                fresh -= flow.repeated.min(taken);
-                flow.repeated -= flow.repeated.min(taken);
-            }
-            self.credit(source, fresh);
-        }
-        let empty = buf.is_empty();
-        let Some(x) = self.exchanges.get_mut(ex) else { return buf.clear(&mut self.spare) };
-        x.flow(way).buf = buf;
-        let trailers = if empty { x.flow(way).trailers.take() } else { None };
-        self.account_exchange(ex);
-        if let Some(saved) = trailers {
-            self.write_trailers(sink, Some(&Outgoing::new(&saved.head, &saved.bytes, leg)));
-            self.heads.give(saved);
-            ended = true;
-        }
-        if ended {
-            self.flow_sent(io, ex, way);
-        } else if empty && let Some(source) = source {
-            self.resume(io, source.conn);
-        }
-    }
-
-    /// One direction is complete on the receiving leg.
-    fn flow_sent(&mut self, io: &mut impl Io, ex: Key<Exchange>, way: Way) {
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        x.flow(way).sent = true;
-        match way {
-            Way::Request => {
-                self.request_sent(ex);
-                // The response may have been complete before.
-                if self.exchanges.get(ex).is_some_and(|x| x.response.sent) {
-                    self.finish(io, ex, End::Whole);
-                }
-            }
-            Way::Response => self.finish(io, ex, End::Whole),
-        }
-    }
-
-    /// The leg that content comes from is not to bring more for now.
-    fn hold(&mut self, io: &mut impl Io, source: Option<Leg>) {
-        // HTTP/2 is held by its windows.
-        if let Some(Leg { conn, stream: None }) = source {
-            self.pause(io, conn);
-        }
-    }
-
-    pub(crate) fn account_exchange(&mut self, ex: Key<Exchange>) {
-        if let Some(x) = self.exchanges.get_mut(ex) {
-            let held = x.held();
-            self.buffered = self.buffered + held - x.accounted;
-            x.accounted = held;
         }
     }
 
@@ -678,6 +476,9 @@ impl Worker {
                 }
             }
         }
+        if x.down.stream.is_some() && !head.facts.date {
+            extra.add(Kind::Date, &self.date);
+        }
         x.chosen.edit_response(head, bytes, &mut extra);
         if x.side == Side::Outbound && head.facts.l5d_close && !x.chosen.balanced {
             // The peer's application is gone, and only a new connection would find another.
@@ -707,7 +508,7 @@ impl Worker {
     }
 
     /// The first byte after the head, or the end: what latency is measured to.
-    fn response_begins(&mut self, ex: Key<Exchange>) {
+    pub(crate) fn response_begins(&mut self, ex: Key<Exchange>) {
         let now = self.now;
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         let took = now - x.sent_at.unwrap_or(x.started);
@@ -721,7 +522,7 @@ impl Worker {
         self.count_latency(ex, took);
     }
 
-    fn see_grpc_status(&mut self, ex: Key<Exchange>, head: &Head, bytes: &[u8]) {
+    pub(crate) fn see_grpc_status(&mut self, ex: Key<Exchange>, head: &Head, bytes: &[u8]) {
         if let Some(value) = head.value(bytes, Kind::GrpcStatus)
             && let Some(x) = self.exchanges.get_mut(ex)
             && (x.grpc || x.version == Version::Http2)
@@ -730,73 +531,7 @@ impl Worker {
         }
     }
 
-    // --- what goes wrong
-
-    /// Nobody could be connected to for an exchange that waited.
-    pub(crate) fn not_connected(
-        &mut self,
-        io: &mut impl Io,
-        ex: Key<Exchange>,
-        kind: FailureKind,
-        error: &std::io::Error,
-    ) {
-        let most = self.config.limits.connect_attempts;
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        x.attempts += 1;
-        match x.chosen.balancer {
-            Some(balancer) if x.attempts < most => self.balance_again(io, ex, balancer),
-            _ => self.fail(io, ex, kind, Some(&error.to_string())),
-        }
-    }
-
-    /// The server's leg is gone before the response was complete.
-    pub(crate) fn upstream_lost(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) {
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        x.up = None;
-        if !x.head_sent && self.try_elsewhere(io, ex, lost) {
-            return;
-        }
-        let Some(x) = self.exchanges.get(ex) else { return };
-        match lost {
-            // Between HTTP/2 and HTTP/2 a reset is passed on as it is.
-            Lost::Reset(code) if !x.carried && x.down.stream.is_some() => {
-                self.reset_leg(x.down, code);
-                self.finish(io, ex, End::Reset(code));
-            }
-            Lost::Reset(_) => self.fail(io, ex, FailureKind::UpgradedReset, None),
-            Lost::Broken | Lost::NotProcessed => self.fail(io, ex, FailureKind::Io, None),
-        }
-    }
-
-    /// Sends a request again that the server has not seen, or that a connection took down with it unanswered and that is
-    /// safe to repeat (RFC 9110 9.2.2). False if that cannot be.
-    fn try_elsewhere(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) -> bool {
-        let most = self.config.limits.connect_attempts;
-        let unseen = matches!(lost, Lost::NotProcessed | Lost::Reset(Code::REFUSED_STREAM));
-        let Some(x) = self.exchanges.get_mut(ex) else { return false };
-        if x.request.begun {
-            // Content has gone with it, of which there may be a copy.
-            return unseen && self.try_again(io, ex);
-        }
-        let idempotent =
-            matches!(x.method, Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete);
-        let again = unseen || lost == Lost::Broken && idempotent;
-        x.attempts += 1;
-        if !again || x.parked.is_none() || x.attempts >= most {
-            return false;
-        }
-        x.request.sent = false;
-        if let Some(pick) = x.pick.take() {
-            self.pick_ended(io, pick, Some(Class::Failure));
-        }
-        let Some(x) = self.exchanges.get(ex) else { return false };
-        match (x.chosen.balancer, x.endpoint) {
-            (Some(balancer), _) => self.balance_again(io, ex, balancer),
-            (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
-            _ => return false,
-        }
-        true
-    }
+    // --- what ends it early
 
     /// The client is gone or has given up.
     pub(crate) fn cancelled(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
@@ -814,19 +549,6 @@ impl Worker {
         let Some((_, kind)) = due else { return };
         if !(kind == FailureKind::ResponseHeadersTimeout && self.try_again(io, ex)) {
             self.fail(io, ex, kind, None);
-        }
-    }
-
-    /// Lets go of the server's leg of an attempt whose response does not count.
-    pub(crate) fn abandon_attempt(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        let (up, pick) = (x.up.take(), x.pick.take());
-        x.wait = None;
-        if let Some(up) = up {
-            self.let_go_of_server(io, up, false);
-        }
-        if let Some(pick) = pick {
-            self.pick_ended(io, pick, Some(Class::Failure));
         }
     }
 
@@ -862,23 +584,6 @@ impl Worker {
         }
     }
 
-    /// What is counted of how an exchange ended.
-    pub(crate) fn outcome(x: &Exchange, end: End) -> Response {
-        let error = match end {
-            End::Whole => "",
-            End::Failed(kind) => kind.answer().stream_error,
-            End::Cancelled => "CANCEL",
-            End::Reset(Code::REFUSED_STREAM) => "REFUSED",
-            End::Reset(Code::ENHANCE_YOUR_CALM) => "ENHANCE_YOUR_CALM",
-            End::Reset(Code::CANCEL) => "CANCEL",
-            End::Reset(_) => "RESET",
-        };
-        let grpc_failed = matches!(x.grpc_status, Some(2 | 4 | 7 | 13 | 14 | 15));
-        let success =
-            matches!(end, End::Whole | End::Failed(_)) && error.is_empty() && x.status < 500 && !grpc_failed;
-        Response { status: x.status, grpc_status: x.grpc_status, success, error }
-    }
-
     /// Tells a leg's connection which exchange is on it.
     fn claim(&mut self, leg: Leg, ex: Key<Exchange>) {
         let Some(conn) = self.conns.get_mut(leg.conn) else { return };
@@ -886,30 +591,6 @@ impl Worker {
             (Stage::Http1Server(server), _) => server.exchange = Some(ex),
             (Stage::Http2(http2), Some(stream)) => http2.connection.set_owner(stream, ex.owner()),
             _ => {}
-        }
-    }
-}
-
-impl Flow {
-    /// Bytes that wait.
-    pub(crate) fn held(&self) -> usize {
-        self.buf.len()
-    }
-
-    /// All of it is to be sent again.
-    pub(crate) fn restart(&mut self, content: &[u8], spare: &mut Spare) {
-        let owed = self.buf.len() - self.repeated.min(self.buf.len());
-        self.repeated = content.len().saturating_sub(owed);
-        self.buf.clear(spare);
-        self.buf.push(content, spare);
-        self.sent = false;
-    }
-
-    /// Drops what nobody will take any more.
-    pub(crate) fn clear(&mut self, spare: &mut Spare, heads: &mut HeadScratch) {
-        self.buf.clear(spare);
-        if let Some(saved) = self.trailers.take() {
-            heads.give(saved);
         }
     }
 }

@@ -7,9 +7,11 @@ use weft_http::h1::{Body, Decoder, Event, Framing, Parser, is_persistent, is_reu
 use weft_http::head::{Head, Method, Section, Version};
 
 use crate::conn::{Closing, Conn, Stage, Timeout};
-use crate::exchange::{Exchange, Leg, Lost, Way};
+use crate::content::Way;
+use crate::exchange::{Exchange, Leg};
 use crate::io::Io;
 use crate::limits::Bound;
+use crate::retry::Lost;
 use crate::slab::Key;
 use crate::worker::{Todo, Worker};
 

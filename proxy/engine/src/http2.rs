@@ -10,8 +10,10 @@ use weft_http::h2::{self, Cause, Code, Connection, Event, Role, StreamKey};
 use weft_http::head::Head;
 
 use crate::conn::{After, Closing, Conn, Stage, Timeout};
-use crate::exchange::{Exchange, Leg, Lost, Way, since_start};
+use crate::content::Way;
+use crate::exchange::{Exchange, Leg, since_start};
 use crate::io::Io;
+use crate::retry::Lost;
 use crate::slab::Key;
 use crate::time::Instant;
 use crate::worker::{Todo, Worker};

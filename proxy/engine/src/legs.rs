@@ -3,7 +3,6 @@
 //! The only place that writes messages. Each function takes what an exchange knows, finds the leg's protocol, and
 //! lets its codec write into the connection's output; nothing is sent before the end of the batch.
 
-use weft_http::fields::Kind;
 use weft_http::h1::{self, Framing};
 use weft_http::h2::{Code, StreamKey};
 use weft_http::head::{Head, Outgoing, Target, Version};
@@ -82,16 +81,6 @@ impl Worker {
         let output = conn.output.writer(&mut self.spare);
         match (&mut conn.stage, down.stream) {
             (Stage::Http2(http2), Some(stream)) => {
-                let dated;
-                let message = if interim || message.head.facts.date {
-                    message
-                } else {
-                    // A clone only for the rare response without a date.
-                    let mut extra = message.extra.clone();
-                    extra.add(Kind::Date, &date);
-                    dated = extra;
-                    &message.with(&dated)
-                };
                 http2.connection.send_head(stream, message, end, output).map_err(|_| Unwritable)
             }
             (Stage::Http1Server(server), _) => {

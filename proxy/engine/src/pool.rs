@@ -10,29 +10,25 @@
 //! a while. One that stands alone is left alone for a while too, and who comes meanwhile waits.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Duration;
 
 use weft_balance::EndpointId;
 use weft_balance::backoff::Retries;
-use weft_http::h2::Role;
-use weft_net::tls::{Offer, Target as TlsTarget, TlsConn};
-use weft_net::transport_header::{SessionProtocol, TransportHeader};
+use weft_net::tls::Target as TlsTarget;
 use weft_policy::FailureKind;
 use weft_policy::outbound::{self, Hint};
 
 use crate::balancer::Balancer;
 use crate::config::Backoff;
-use crate::conn::{Closing, Conn, Security, Stage, Timeout};
+use crate::conn::{Closing, Conn, Stage, Timeout};
+use crate::dial::Purpose;
 use crate::exchange::Exchange;
-use crate::http1::Http1Client;
-use crate::io::{Io, Note, Side};
+use crate::io::{Io, Side};
 use crate::limits::Bound;
 use crate::metrics::labels::LOOPBACK;
-use crate::metrics::{self, EndpointLabels, Peer, Tls, TransportLabels};
+use crate::metrics::{self, Tls};
 use crate::slab::Key;
 use crate::time::Instant;
 use crate::worker::{Todo, Worker};
@@ -51,11 +47,11 @@ pub(crate) struct Endpoint {
     /// It is no longer in its set: connections end as they fall idle.
     pub(crate) retired: bool,
     /// HTTP/2 connections, usable ones only.
-    http2: Vec<Key<Conn>>,
+    pub(crate) http2: Vec<Key<Conn>>,
     /// Idle HTTP/1 connections; the last one is used first, so that the others can expire.
     idle: Vec<Key<Conn>>,
     /// HTTP/1 connections, busy ones included.
-    http1: usize,
+    pub(crate) http1: usize,
     dialing_http1: usize,
     dialing_http2: usize,
     /// All connections, of any kind and state.
@@ -63,30 +59,14 @@ pub(crate) struct Endpoint {
     /// Exchanges that wait for a connection.
     pub(crate) waiting: VecDeque<Key<Exchange>>,
     /// One that stands alone could not be connected to so often in a row, and is left alone until then.
-    failures: Retries,
-    backoff: Option<Instant>,
+    pub(crate) failures: Retries,
+    pub(crate) backoff: Option<Instant>,
     /// Nothing refers to it any more; forgotten at this time.
     pub(crate) unused: Option<Instant>,
     /// Made anew when our certificate is.
-    tls: Option<(u64, TlsTarget)>,
-    http: Option<Arc<metrics::Http>>,
-    transport: Option<Arc<metrics::Transport>>,
-}
-
-/// A connection being made.
-pub(crate) struct Dial {
-    /// The socket is not connected yet; after that TLS may take a while.
-    pub(crate) connecting: bool,
-    pub(crate) purpose: Purpose,
-}
-
-/// What a connection is made for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Purpose {
-    Http1,
-    Http2,
-    /// The bytes of one client.
-    Opaque(Key<Conn>),
+    pub(crate) tls: Option<(u64, TlsTarget)>,
+    pub(crate) http: Option<Arc<metrics::Http>>,
+    pub(crate) transport: Option<Arc<metrics::Transport>>,
 }
 
 /// What an exchange needs of an upstream connection.
@@ -143,22 +123,22 @@ impl Endpoint {
     }
 
     /// Where connections go: the other proxy's port if there is one, and it is told the target's in a header.
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         match self.tagged_port() {
             Some(port) => SocketAddr::new(self.target.ip(), port.get()),
             None => self.target,
         }
     }
 
-    fn tagged_port(&self) -> Option<NonZeroU16> {
+    pub(crate) fn tagged_port(&self) -> Option<NonZeroU16> {
         NonZeroU16::new(self.policy.as_ref()?.opaque_transport_port?)
     }
 
-    fn dialing(&self) -> usize {
+    pub(crate) fn dialing(&self) -> usize {
         self.dialing_http1 + self.dialing_http2
     }
 
-    fn dialing_for(&mut self, purpose: Purpose) -> Option<&mut usize> {
+    pub(crate) fn dialing_for(&mut self, purpose: Purpose) -> Option<&mut usize> {
         match purpose {
             Purpose::Http1 => Some(&mut self.dialing_http1),
             Purpose::Http2 => Some(&mut self.dialing_http2),
@@ -290,249 +270,6 @@ impl Worker {
         if skipped > 0 {
             self.dial_more(io, endpoint);
         }
-    }
-
-    // --- make a connection
-
-    /// Begins to make one. False if that failed at once; everybody who waited has been told then.
-    pub(crate) fn dial(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>, purpose: Purpose) -> bool {
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return false };
-        let side = e.side;
-        let timeout = match side {
-            Side::Outbound => self.config.outbound.connect_timeout,
-            Side::Inbound => self.config.inbound.connect_timeout,
-        };
-        match io.connect(e.address(), side) {
-            Ok(socket) => {
-                e.connections += 1;
-                if let Some(dialing) = e.dialing_for(purpose) {
-                    *dialing += 1;
-                }
-                let stage = Stage::Dial(Box::new(Dial { connecting: true, purpose }));
-                let mut conn = Conn::new(socket, side, stage, self.now);
-                conn.endpoint = Some(endpoint);
-                let id = self.open(conn);
-                self.gauges.dialed.up();
-                self.set_deadline(id, Some((self.now + timeout, Timeout::Connect)));
-                self.tell_interest(io, id);
-                true
-            }
-            Err(error) => {
-                self.endpoint_failed(io, endpoint, purpose, &error);
-                false
-            }
-        }
-    }
-
-    /// The socket is connected, or is not.
-    pub(crate) fn connected(&mut self, io: &mut impl Io, id: Key<Conn>) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        if let Err(error) = io.connect_result(conn.socket) {
-            if error.kind() == ErrorKind::WouldBlock {
-                return;
-            }
-            return self.dial_failed(io, id, &error);
-        }
-        let Stage::Dial(dial) = &mut conn.stage else { return };
-        dial.connecting = false;
-        let Some(endpoint) = conn.endpoint else { return };
-        match self.tls_target(endpoint) {
-            Ok(None) => self.dialed(io, id),
-            Ok(Some(target)) => match TlsConn::client(&target) {
-                Ok(tls) => {
-                    if let Some(conn) = self.conns.get_mut(id) {
-                        conn.security = Security::Tls(Box::new(tls));
-                    }
-                    self.mark(id);
-                    self.tell_interest(io, id);
-                }
-                Err(error) => self.dial_failed(io, id, &io::Error::other(error)),
-            },
-            Err(error) => self.dial_failed(io, id, &error),
-        }
-    }
-
-    /// How to meet the endpoint: by TLS with whom; none for plaintext.
-    fn tls_target(&mut self, endpoint: Key<Endpoint>) -> io::Result<Option<TlsTarget>> {
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return Ok(None) };
-        let Some(tls) = e.policy.as_ref().and_then(|p| p.tls.as_ref()) else { return Ok(None) };
-        if let Some((generation, target)) = &e.tls
-            && *generation == self.identity_generation
-        {
-            return Ok(Some(target.clone()));
-        }
-        let Some(identity) = &self.identity else {
-            return Err(io::Error::other("this proxy has no certificate yet"));
-        };
-        let offer = if e.tagged_port().is_some() { Offer::Tagged } else { Offer::Plain };
-        let target =
-            identity.target(tls.server_id.clone(), &tls.server_name, offer).map_err(io::Error::other)?;
-        e.tls = Some((self.identity_generation, target.clone()));
-        Ok(Some(target))
-    }
-
-    /// A connection is made, and the peer is who it should be.
-    pub(crate) fn dialed(&mut self, io: &mut impl Io, id: Key<Conn>) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Stage::Dial(dial) = &conn.stage else { return };
-        let (purpose, Some(endpoint)) = (dial.purpose, conn.endpoint) else { return };
-        let tagged = matches!(&conn.security, Security::Tls(tls) if tls.is_tagged());
-        let Some(e) = self.endpoints.get_mut(endpoint) else {
-            return self.close(io, id, Closing::Clean);
-        };
-        if e.tagged_port().is_some() && !tagged {
-            let error = io::Error::other("the peer takes no transport header on its own port");
-            return self.dial_failed(io, id, &error);
-        }
-        if let Some(dialing) = e.dialing_for(purpose) {
-            *dialing -= 1;
-        }
-        let target_port = e.tagged_port().and_then(|_| NonZeroU16::new(e.target.port()));
-        e.failures.succeeded();
-        e.backoff = None;
-        let header = target_port.map(|port| TransportHeader {
-            port,
-            name: None,
-            protocol: match purpose {
-                Purpose::Http1 => Some(SessionProtocol::Http1),
-                Purpose::Http2 => Some(SessionProtocol::Http2),
-                Purpose::Opaque(_) => None,
-            },
-        });
-        self.set_deadline(id, None);
-        self.open_destination_transport(id, endpoint);
-        if let (Some(header), Some(output)) = (header, self.output(id)) {
-            header.encode(output);
-        }
-        match purpose {
-            Purpose::Opaque(client) => {
-                self.opaque_connected(io, client, id);
-            }
-            Purpose::Http1 => {
-                self.become_stage(io, id, Stage::Http1Client(Box::new(Http1Client::new())));
-                if let Some(e) = self.endpoints.get_mut(endpoint) {
-                    e.http1 += 1;
-                }
-                self.released(io, id);
-            }
-            Purpose::Http2 => {
-                self.start_http2(io, id, Role::Client);
-                if let Some(e) = self.endpoints.get_mut(endpoint) {
-                    e.http2.push(id);
-                }
-                self.todo.push_back(Todo::Serve(endpoint));
-            }
-        }
-        self.endpoint_ready(endpoint);
-    }
-
-    fn become_stage(&mut self, io: &mut impl Io, id: Key<Conn>, stage: Stage) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.stage = stage;
-            self.tell_interest(io, id);
-        }
-    }
-
-    /// A connection could not be made.
-    pub(crate) fn dial_failed(&mut self, io: &mut impl Io, id: Key<Conn>, error: &io::Error) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let Stage::Dial(dial) = &conn.stage else { return };
-        let (purpose, endpoint) = (dial.purpose, conn.endpoint);
-        self.close(io, id, Closing::Cut);
-        if let Some(endpoint) = endpoint {
-            self.endpoint_failed(io, endpoint, purpose, error);
-        }
-    }
-
-    /// Tells everybody who waited for an endpoint that it cannot be reached.
-    fn endpoint_failed(
-        &mut self,
-        io: &mut impl Io,
-        endpoint: Key<Endpoint>,
-        purpose: Purpose,
-        error: &io::Error,
-    ) {
-        let random = io.random();
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return };
-        let mut backoff = Duration::ZERO;
-        if e.balancer.is_none() {
-            backoff = e.failures.failed(random);
-            let at = self.now + backoff;
-            e.backoff = Some(at);
-            self.endpoint_timers.arm(endpoint.index(), at);
-        }
-        let message = &error.to_string();
-        io.note(&Note::ConnectFailed { side: e.side, target: e.address(), message, backoff });
-        let kind = match error.kind() {
-            ErrorKind::TimedOut => FailureKind::ConnectTimeout,
-            _ => FailureKind::Connect,
-        };
-        // Another connection may still be made; who waits for that goes on waiting.
-        let waiting = if e.dialing() == 0 { std::mem::take(&mut e.waiting) } else { VecDeque::new() };
-        if let Some((balancer, id)) = e.balancer
-            && !e.has_http2()
-        {
-            self.endpoint_unreachable(io, balancer, id);
-        }
-        for ex in waiting {
-            self.not_connected(io, ex, kind, error);
-        }
-        if let Purpose::Opaque(client) = purpose {
-            self.opaque_not_connected(io, client, error);
-        }
-    }
-
-    /// A back-off is over, or nobody has used the endpoint for long enough.
-    pub(crate) fn endpoint_timed_out(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>) {
-        let now = self.now;
-        if let Some(e) = self.endpoints.get_mut(endpoint)
-            && e.backoff.is_some_and(|at| at <= now)
-        {
-            e.backoff = None;
-            self.todo.push_back(Todo::Serve(endpoint));
-        }
-        if let Some(at) = self.endpoints.get(endpoint).and_then(Endpoint::next_deadline) {
-            self.endpoint_timers.arm(endpoint.index(), at);
-        }
-        if self.endpoints.get(endpoint).is_some_and(|e| e.unused.is_some_and(|at| at <= self.now)) {
-            self.retire(io, endpoint);
-        }
-    }
-
-    fn open_destination_transport(&mut self, id: Key<Conn>, endpoint: Key<Endpoint>) {
-        let registry = Arc::clone(&self.registry);
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return };
-        let transport = match &e.transport {
-            Some(transport) => Arc::clone(transport),
-            None => {
-                let transport = registry.transports.block(&TransportLabels {
-                    side: e.side,
-                    peer: Peer::Destination,
-                    target: e.target,
-                    tls: e.tls_label(),
-                    server: None,
-                    endpoint: e.policy.clone(),
-                });
-                e.transport = Some(Arc::clone(&transport));
-                transport
-            }
-        };
-        transport.opened.count();
-        transport.open.up();
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.transport = Some(transport);
-        }
-    }
-
-    /// The counters of HTTP towards an endpoint.
-    pub(crate) fn endpoint_http(&mut self, endpoint: Key<Endpoint>) -> Option<Arc<metrics::Http>> {
-        let registry = &self.registry;
-        let e = self.endpoints.get_mut(endpoint)?;
-        if e.http.is_none() {
-            let endpoint = e.policy.clone()?;
-            e.http = Some(registry.endpoints.block(&EndpointLabels { endpoint, tls: e.tls_label() }));
-        }
-        e.http.clone()
     }
 
     // --- give a connection back

@@ -116,6 +116,7 @@ impl Worker {
         }
         if down.stream.is_some() {
             extra.add(Kind::ContentLength, b"0");
+            extra.add(Kind::Date, &self.date);
         }
         if told {
             // A redirect is no error, and a chosen status speaks for itself.

@@ -1,20 +1,24 @@
-//! Trying again, as a route asks: a copy of the request is kept until a response comes that stands.
+//! Trying again: elsewhere, when no server has seen a request or an unanswered one is safe to repeat; and once more, when a
+//! route asks for that.
 //!
+//! For the latter a copy of the request is kept until a response comes that stands.
 //! A request can be sent again once all of it has come and its content fits the bounds of route and worker
 //! ([`crate::Limits::replay_bytes`]). A response that calls for another attempt is dropped with its connection's stream, unless
-//! no endpoint is ready for another: then it is passed on. (Requests that no server has seen are repeated without any of
-//! this, see [`Worker::upstream_lost`].)
+//! no endpoint is ready for another: then it is passed on.
 
 use std::time::Duration;
 
+use weft_balance::Class;
+use weft_http::h2::Code;
+use weft_http::head::Method;
 use weft_policy::FailureKind;
 use weft_policy::outbound::Retry;
 
 use crate::config::Backoff;
-use crate::exchange::Exchange;
+use crate::counts::Counts;
+use crate::exchange::{End, Exchange};
 use crate::io::Io;
 use crate::limits::Bound;
-use crate::route::Counts;
 use crate::slab::Key;
 use crate::time::Instant;
 use crate::worker::Worker;
@@ -80,7 +84,88 @@ impl Replay {
     }
 }
 
+/// Why there will be no (more) response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lost {
+    /// The connection broke, or what came on it was no response.
+    Broken,
+    /// The server reset the stream.
+    Reset(Code),
+    /// The server says that it has not seen the request.
+    NotProcessed,
+}
+
 impl Worker {
+    // --- elsewhere
+
+    /// Nobody could be connected to for an exchange that waited.
+    pub(crate) fn not_connected(
+        &mut self,
+        io: &mut impl Io,
+        ex: Key<Exchange>,
+        kind: FailureKind,
+        error: &std::io::Error,
+    ) {
+        let most = self.config.limits.connect_attempts;
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.attempts += 1;
+        match x.chosen.balancer {
+            Some(balancer) if x.attempts < most => self.balance_again(io, ex, balancer),
+            _ => self.fail(io, ex, kind, Some(&error.to_string())),
+        }
+    }
+
+    /// The server's leg is gone before the response was complete.
+    pub(crate) fn upstream_lost(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        x.up = None;
+        if !x.head_sent && self.try_elsewhere(io, ex, lost) {
+            return;
+        }
+        let Some(x) = self.exchanges.get(ex) else { return };
+        match lost {
+            // Between HTTP/2 and HTTP/2 a reset is passed on as it is.
+            Lost::Reset(code) if !x.carried && x.down.stream.is_some() => {
+                self.reset_leg(x.down, code);
+                self.finish(io, ex, End::Reset(code));
+            }
+            Lost::Reset(_) => self.fail(io, ex, FailureKind::UpgradedReset, None),
+            Lost::Broken | Lost::NotProcessed => self.fail(io, ex, FailureKind::Io, None),
+        }
+    }
+
+    /// Sends a request again that the server has not seen, or that a connection took down with it unanswered and that is
+    /// safe to repeat (RFC 9110 9.2.2). False if that cannot be.
+    fn try_elsewhere(&mut self, io: &mut impl Io, ex: Key<Exchange>, lost: Lost) -> bool {
+        let most = self.config.limits.connect_attempts;
+        let unseen = matches!(lost, Lost::NotProcessed | Lost::Reset(Code::REFUSED_STREAM));
+        let Some(x) = self.exchanges.get_mut(ex) else { return false };
+        if x.request.begun {
+            // Content has gone with it, of which there may be a copy.
+            return unseen && self.try_again(io, ex);
+        }
+        let idempotent =
+            matches!(x.method, Method::Get | Method::Head | Method::Options | Method::Put | Method::Delete);
+        let again = unseen || lost == Lost::Broken && idempotent;
+        x.attempts += 1;
+        if !again || x.parked.is_none() || x.attempts >= most {
+            return false;
+        }
+        x.request.sent = false;
+        if let Some(pick) = x.pick.take() {
+            self.pick_ended(io, pick, Some(Class::Failure));
+        }
+        let Some(x) = self.exchanges.get(ex) else { return false };
+        match (x.chosen.balancer, x.endpoint) {
+            (Some(balancer), _) => self.balance_again(io, ex, balancer),
+            (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
+            _ => return false,
+        }
+        true
+    }
+
+    // --- once more
+
     /// Whether a response calls for another attempt, by the conditions of its route.
     pub(crate) fn calls_for_retry(&self, ex: Key<Exchange>) -> bool {
         let Some(x) = self.exchanges.get(ex).filter(|x| x.replay.is_some()) else { return false };
@@ -142,6 +227,19 @@ impl Worker {
             (Some(balancer), _) => self.balance_again(io, ex, balancer),
             (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
             _ => self.fail(io, ex, FailureKind::Io, None),
+        }
+    }
+
+    /// Lets go of the server's leg of an attempt whose response does not count.
+    pub(crate) fn abandon_attempt(&mut self, io: &mut impl Io, ex: Key<Exchange>) {
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
+        let (up, pick) = (x.up.take(), x.pick.take());
+        x.wait = None;
+        if let Some(up) = up {
+            self.let_go_of_server(io, up, false);
+        }
+        if let Some(pick) = pick {
+            self.pick_ended(io, pick, Some(Class::Failure));
         }
     }
 }

@@ -2,7 +2,6 @@
 //! is only what they are asked with, what becomes of their answers, and what is counted.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use weft_http::head::{Extra, Head, Version};
 use weft_policy::filter::{self, HeaderEdit, Verdict};
@@ -13,10 +12,11 @@ use weft_policy::{FailureKind, Filter, HeaderLookup, RequestView, inbound};
 use crate::accept::{Client, Governed};
 use crate::balancer::Balancer;
 use crate::conn::Conn;
-use crate::discovery::{Dispatch, Plan, Table};
-use crate::exchange::{End, Exchange};
+use crate::counts::Counts;
+use crate::exchange::Exchange;
 use crate::io::{Io, Note, Side};
-use crate::metrics::{self, InboundRouteLabels, PermitLabels, Tls};
+use crate::metrics::{self, Tls};
+use crate::plan::{Dispatch, Table};
 use crate::respond::RefusedRequest;
 use crate::retry::Replay;
 use crate::slab::Key;
@@ -40,29 +40,6 @@ struct Edits {
     response: Vec<HeaderEdit>,
 }
 
-/// What an exchange is counted under.
-pub(crate) enum Counts {
-    /// It was refused before there was anything.
-    None,
-    /// By indices into its plan.
-    Outbound { plan: Arc<Plan>, table: Table, route: usize, rule: usize, backend: usize },
-    /// What allowed it, and its route.
-    Inbound { permit: Arc<metrics::Permit>, route: Arc<metrics::InboundRoute> },
-}
-
-/// The counters of one client's requests on one route, found once and kept with the connection.
-pub(crate) struct CachedPermit {
-    /// Of the policy.
-    generation: u32,
-    route_index: usize,
-    authorization: Arc<weft_policy::Meta>,
-    permit: Arc<metrics::Permit>,
-    route: Arc<metrics::InboundRoute>,
-}
-
-/// Permits that one connection keeps; beyond that they are looked up each time.
-const CACHED_PERMITS: usize = 8;
-
 /// A head as decisions see its fields.
 struct Fields<'a> {
     head: &'a Head,
@@ -72,18 +49,6 @@ struct Fields<'a> {
 impl HeaderLookup for Fields<'_> {
     fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.values_named(self.bytes, name.as_bytes()).any(test)
-    }
-}
-
-impl Counts {
-    /// The counters of the outbound route.
-    pub(crate) fn route_block(&self) -> Option<Arc<metrics::OutboundRoute>> {
-        match self {
-            Self::Outbound { plan, table, route, rule, .. } => {
-                plan.rule(*table, *route, *rule)?.block.clone()
-            }
-            Self::None | Self::Inbound { .. } => None,
-        }
     }
 }
 
@@ -298,141 +263,12 @@ impl Worker {
         Ok(Dispatch::Endpoint(endpoint))
     }
 
-    /// The counters of a permit: kept with the connection, so that a request looks up nothing.
-    fn permit_counts(
-        &mut self,
-        id: Key<Conn>,
-        generation: u32,
-        permit: &inbound::Permit<'_>,
-        grpc: bool,
-    ) -> (Arc<metrics::Permit>, Arc<metrics::InboundRoute>) {
-        let registry = Arc::clone(&self.registry);
-        let route_index = permit.indices.0;
-        let Some(client) = self.client_mut(id) else {
-            return (Arc::default(), Arc::default());
-        };
-        let cached = client.permits.iter().find(|c| {
-            (c.generation, c.route_index) == (generation, route_index)
-                && Arc::ptr_eq(&c.authorization, permit.authorization)
-        });
-        if let Some(cached) = cached {
-            return (Arc::clone(&cached.permit), Arc::clone(&cached.route));
-        }
-        let route_meta = Arc::clone(permit.route.unwrap_or(permit.server));
-        let labels = PermitLabels {
-            target: client.target,
-            server: Arc::clone(permit.server),
-            route: Arc::clone(&route_meta),
-            authorization: Arc::clone(permit.authorization),
-            tls: client.tls.clone(),
-        };
-        let route_labels = InboundRouteLabels { server: Arc::clone(permit.server), route: route_meta, grpc };
-        let found = (registry.permits.block(&labels), registry.inbound_routes.block(&route_labels));
-        client.permits.retain(|c| c.generation == generation);
-        if client.permits.len() < CACHED_PERMITS {
-            client.permits.push(CachedPermit {
-                generation,
-                route_index,
-                authorization: Arc::clone(permit.authorization),
-                permit: Arc::clone(&found.0),
-                route: Arc::clone(&found.1),
-            });
-        }
-        found
-    }
-
     /// The identity that the application is told of its client, if it has one (`l5d-client-id`).
     pub(crate) fn client_id_for(&self, ex: Key<Exchange>) -> Option<weft_names::IdentityName> {
         let x = self.exchanges.get(ex)?;
         match x.side {
             Side::Inbound => self.client(x.down.conn)?.identity.clone(),
             Side::Outbound => None,
-        }
-    }
-
-    // --- counters
-
-    /// A request goes out to an endpoint.
-    pub(crate) fn count_request(&mut self, ex: Key<Exchange>, first_attempt: bool) {
-        let Some(x) = self.exchanges.get_mut(ex) else { return };
-        match &x.counts {
-            Counts::None => {}
-            Counts::Outbound { plan, table, route, rule, backend } => {
-                if let Some(backend) = plan.rule(*table, *route, *rule).and_then(|r| r.backends.get(*backend))
-                    && let Some(block) = &backend.block
-                {
-                    block.requests.count();
-                }
-                let endpoint = x.endpoint;
-                let before = x.chosen.http.take();
-                let http = endpoint.and_then(|e| self.endpoint_http(e));
-                if let Some(x) = self.exchanges.get_mut(ex) {
-                    // Sent to one endpoint and now to another: the first has not answered.
-                    if let Some(before) = before {
-                        before.responses.count(Worker::outcome(x, End::Failed(FailureKind::Io)));
-                    }
-                    if let Some(http) = &http {
-                        http.requests.count();
-                    }
-                    x.chosen.http = http;
-                }
-            }
-            Counts::Inbound { permit, route } => {
-                if first_attempt {
-                    permit.http.requests.count();
-                    route.requests.count();
-                }
-            }
-        }
-    }
-
-    /// The response's content begins.
-    pub(crate) fn count_latency(&self, ex: Key<Exchange>, took: Duration) {
-        let Some(x) = self.exchanges.get(ex) else { return };
-        match &x.counts {
-            Counts::None => {}
-            Counts::Outbound { .. } => {
-                if let Some(http) = &x.chosen.http {
-                    http.latency.record_duration(took);
-                }
-            }
-            Counts::Inbound { permit, .. } => permit.http.latency.record_duration(took),
-        }
-    }
-
-    /// An exchange is over.
-    pub(crate) fn count_end(&self, ex: Key<Exchange>, end: End) {
-        let Some(x) = self.exchanges.get(ex) else { return };
-        let outcome = Worker::outcome(x, end);
-        let took = self.now - x.started;
-        match &x.counts {
-            Counts::None => {}
-            Counts::Outbound { plan, table, route, rule, backend } => {
-                let Some(rule) = plan.rule(*table, *route, *rule) else { return };
-                if let Some(block) = &rule.block {
-                    block.durations.record_duration(took);
-                    block.statuses.count(outcome);
-                    if outcome.success && x.replay.as_ref().is_some_and(|r| r.has_retried()) {
-                        block.retry_successes.count();
-                    }
-                }
-                if let Some(sent_at) = x.sent_at {
-                    if let Some(block) = rule.backends.get(*backend).and_then(|b| b.block.as_ref()) {
-                        block.durations.record_duration(self.now - sent_at);
-                        block.statuses.count(outcome);
-                    }
-                    if let Some(http) = &x.chosen.http {
-                        http.responses.count(outcome);
-                    }
-                }
-            }
-            Counts::Inbound { permit, route } => {
-                route.durations.record_duration(took);
-                route.statuses.count(outcome);
-                if x.sent_at.is_some() {
-                    permit.http.responses.count(outcome);
-                }
-            }
         }
     }
 }

@@ -367,7 +367,9 @@ impl Server {
                 } else if spec.expected() > 0 || !http.is_h2() || spec.has(TRAILERS | GRPC) {
                     http.send_end(a.stream, spec.has(TRAILERS), spec.has(GRPC));
                 }
-                self.close_after |= !http.is_h2() && (spec.has(CLOSE) || spec.has(UNTIL_CLOSE));
+                let bodyless = spec.method() == "HEAD" || matches!(spec.status, 204 | 304);
+                let until_close = spec.has(UNTIL_CLOSE) && !bodyless;
+                self.close_after |= !http.is_h2() && (spec.has(CLOSE) || until_close);
                 done.push(i);
                 moved = true;
             }
