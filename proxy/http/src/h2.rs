@@ -105,6 +105,9 @@ pub enum Event<'i> {
         owner: u32,
     },
     /// The stream is gone. It is not known any more.
+    ///
+    /// After the end of the peer's message this only says that it wants nothing more: a server sends
+    /// [`Code::NO_ERROR`] after a response that it could give without the whole request (section 8.1).
     Reset {
         /// The stream that was.
         stream: StreamKey,

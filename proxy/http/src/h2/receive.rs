@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::flood::Counted;
 use super::frame::{HEADER_LEN, Header, PREFACE, flag, kind};
 use super::streams::{ANY_LENGTH, StreamKey};
-use super::{Cause, Connection, ConnectionError, Event, Flood, Phase, Role, StreamError, frame};
+use super::{Cause, Connection, ConnectionError, Event, Flood, Phase, Role, StreamError, frame, timers};
 use crate::head::Head;
 
 /// What the next octets belong to.
@@ -100,7 +100,12 @@ impl Connection {
         self.phase = Phase::Over(error);
         // Whoever does not speak HTTP/2 is not answered in it (section 3.4).
         if error != ConnectionError::Preface {
-            frame::write_goaway(out, self.last_peer_id, error.code().0, error.to_string().as_bytes());
+            // A GOAWAY before may have named an earlier stream; what it left out stays out (section 6.8).
+            let last = match self.shutdown {
+                timers::Shutdown::Final(last) => last,
+                _ => self.last_peer_id,
+            };
+            frame::write_goaway(out, last, error.code().0, error.to_string().as_bytes());
         }
         error
     }
@@ -183,6 +188,10 @@ impl Connection {
             self.reading = Reading::Skip(header.length);
             return Ok(Step::Done);
         }
+        if header.length > self.config.limits.block_bytes {
+            // Frames may be allowed to be larger than what is worth waiting for as a whole.
+            return Err(Flood::BlockBytes.into());
+        }
         let rest = *input;
         let Some(payload) = rest.get(HEADER_LEN..HEADER_LEN + header.length as usize) else {
             return Ok(Step::More);
@@ -241,7 +250,7 @@ impl Connection {
             Some(StreamError::AfterEnd)
         } else if !s.head_received {
             Some(StreamError::Order)
-        } else if i64::from(header.length) > i64::from(s.recv_window) {
+        } else if header.length > 0 && i64::from(header.length) > i64::from(s.recv_window) {
             Some(StreamError::FlowControl)
         } else if !length_agrees(s.remaining, content, end) {
             Some(StreamError::ContentLength)
@@ -261,6 +270,7 @@ impl Connection {
         if padding > 0 {
             // Nobody else will give credit for it.
             s.unannounced += padding;
+            self.announce(key, turn.out);
             self.receive_window.credit(padding, turn.out);
         }
         self.reading = match (content, end) {
@@ -279,10 +289,13 @@ impl Connection {
         if left == 0 {
             self.count(Counted::IdleFrames, turn.now)?;
         }
+        if self.is_beyond_goaway(header.stream) {
+            return Ok(Step::Done);
+        }
         if let Some((_, window)) = self.remembered.iter_mut().rev().find(|r| r.0 == header.stream) {
             // Sent before the peer knew of the reset: no more than the window that it had.
             *window = window.saturating_sub(header.length as i32);
-            if *window < 0 {
+            if *window < 0 && header.length > 0 {
                 return Err(ConnectionError::FlowControl("more DATA than a stream's window"));
             }
             return Ok(Step::Done);
@@ -364,6 +377,11 @@ impl Connection {
             Role::Server => id > self.last_peer_id,
             Role::Client => id >= self.next_id,
         }
+    }
+
+    /// True for a stream that our GOAWAY has left out: what comes on it is ignored (section 6.8).
+    fn is_beyond_goaway(&self, id: u32) -> bool {
+        matches!(self.shutdown, timers::Shutdown::Final(last) if id > last)
     }
 
     // --- bounds

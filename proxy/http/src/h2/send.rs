@@ -195,20 +195,26 @@ impl Connection {
     /// the connection is credited with then.
     pub fn credit(&mut self, stream: StreamKey, octets: usize, out: &mut Vec<u8>) {
         self.tail = None;
-        let worth = flow::threshold(self.config.limits.stream_window_bytes);
         let Some(s) = self.streams.get_mut(stream) else { return };
         debug_assert!(octets <= s.unclaimed as usize, "credit for more than was received");
         let octets = s.unclaimed.min(u32::try_from(octets).unwrap_or(u32::MAX));
         s.unclaimed -= octets;
-        if !s.end_received {
-            s.unannounced += octets;
-            if s.unannounced >= worth {
-                frame::write_window_update(out, stream.id(), s.unannounced);
-                s.recv_window += s.unannounced as i32;
-                s.unannounced = 0;
-            }
-        }
+        s.unannounced += octets;
+        self.announce(stream, out);
         self.receive_window.credit(octets, out);
+    }
+
+    /// Tells the peer of credit on a stream when it is worth a frame.
+    pub(super) fn announce(&mut self, stream: StreamKey, out: &mut Vec<u8>) {
+        let worth = flow::threshold(self.config.limits.stream_window_bytes);
+        if let Some(s) = self.streams.get_mut(stream)
+            && s.unannounced >= worth
+            && !s.end_received
+        {
+            frame::write_window_update(out, stream.id(), s.unannounced);
+            s.recv_window += s.unannounced as i32;
+            s.unannounced = 0;
+        }
     }
 
     /// Sends a PING; [`Event::Pong`](super::Event) tells of its acknowledgement.

@@ -54,7 +54,8 @@ impl Connection {
     }
 
     /// When [`Connection::expired`] is to be called, if nothing comes before. May move later without notice: then
-    /// the call does nothing, and this tells the next.
+    /// the call does nothing, and this tells the next. Keep-alive takes it that what the peer sends is read at once:
+    /// windows are what slows a peer down, not a socket that nobody reads.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         if matches!(self.phase, Phase::Over(_)) {

@@ -34,6 +34,14 @@ struct Tag {
     valid: bool,
 }
 
+/// An entry of either table.
+struct Entry<'a> {
+    /// Name and value, of which the name is the first `name` octets: in two parts, or in one, which is cheaper to copy.
+    octets: (&'a [u8], &'a [u8]),
+    name: usize,
+    tag: Tag,
+}
+
 /// The decoding context of one direction of a connection.
 #[derive(Debug)]
 pub struct Decoder {
@@ -83,13 +91,13 @@ impl Decoder {
             let from = arena.len();
             if first & 0x80 != 0 {
                 let index = integer::decode(block, &mut at, 7)?;
-                let (name, value, tag) = self.entry(index)?;
-                size = size.saturating_add(name.len() + value.len() + ENTRY_OVERHEAD);
+                let entry = self.entry(index)?;
+                size = size.saturating_add(entry.octets.0.len() + entry.octets.1.len() + ENTRY_OVERHEAD);
                 if size <= max_list {
-                    arena.extend_from_slice(name);
-                    let middle = arena.len();
-                    arena.extend_from_slice(value);
-                    each(arena, field(from, middle, arena.len(), tag.kind, false), tag.valid);
+                    arena.extend_from_slice(entry.octets.0);
+                    arena.extend_from_slice(entry.octets.1);
+                    let tag = entry.tag;
+                    each(arena, field(from, from + entry.name, arena.len(), tag.kind, false), tag.valid);
                 }
                 continue;
             }
@@ -102,9 +110,9 @@ impl Decoder {
                 string(block, &mut at, arena)?;
                 None
             } else {
-                let (name, _, tag) = self.entry(index)?;
-                arena.extend_from_slice(name);
-                Some(tag)
+                let entry = self.entry(index)?;
+                arena.extend_from_slice(entry.octets.0.get(..entry.name).unwrap_or_default());
+                Some(entry.tag)
             };
             let middle = arena.len();
             string(block, &mut at, arena)?;
@@ -147,13 +155,14 @@ impl Decoder {
     }
 
     #[inline]
-    fn entry(&self, index: usize) -> Result<(&[u8], &[u8], Tag), DecodeError> {
+    fn entry(&self, index: usize) -> Result<Entry<'_>, DecodeError> {
         if let Some((kind, value)) = STATIC.get(index.wrapping_sub(1)) {
-            let tag = Tag { kind: *kind, valid: true };
-            return Ok((kind.name().as_bytes(), value.as_bytes(), tag));
+            let (name, tag) = (kind.name().as_bytes(), Tag { kind: *kind, valid: true });
+            return Ok(Entry { octets: (name, value.as_bytes()), name: name.len(), tag });
         }
         let age = index.checked_sub(STATIC.len() + 1).ok_or(DecodeError::Index)?;
-        self.table.get(age).ok_or(DecodeError::Index)
+        let (octets, name, tag) = self.table.get(age).ok_or(DecodeError::Index)?;
+        Ok(Entry { octets: (octets, &[]), name, tag })
     }
 
     #[cfg(test)]
@@ -163,7 +172,7 @@ impl Decoder {
 
     #[cfg(test)]
     pub(super) fn table_entry(&self, age: usize) -> Option<(&[u8], &[u8])> {
-        self.table.get(age).map(|(name, value, _)| (name, value))
+        self.table.get(age).map(|(octets, name, _)| octets.split_at(name))
     }
 }
 

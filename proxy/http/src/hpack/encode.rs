@@ -17,7 +17,7 @@ const SETS: usize = 64;
 /// search, and nothing is kept for them but the hash.
 #[derive(Debug)]
 pub struct Encoder {
-    table: DynamicTable<()>,
+    table: DynamicTable<Kind>,
     /// `2 * SETS` of them once there was a field to remember.
     seen: Vec<Slot>,
     /// The most this side will use, whatever the peer offers.
@@ -108,7 +108,7 @@ impl Encoder {
             Found::At(index) => integer::encode(out, 0x80, 7, index),
             Found::Before => {
                 literal(out, 0x40, 6, index, name, value);
-                self.table.insert(name, value, ());
+                self.table.insert(name, value, kind);
             }
             Found::Never => literal(out, 0, 4, index, name, value),
         }
@@ -139,9 +139,11 @@ impl Encoder {
         };
         if slot.insertion != ONCE {
             let age = next.wrapping_sub(1).wrapping_sub(slot.insertion) as usize;
-            if let Some((n, v, ())) = self.table.get(age)
-                && n == name
-                && v == value
+            if let Some((octets, n, k)) = self.table.get(age)
+                && k == kind
+                && let Some((found_name, found_value)) = octets.split_at_checked(n)
+                && found_value == value
+                && (kind != Kind::Other || found_name == name)
             {
                 return Found::At(STATIC.len() + 1 + age);
             }

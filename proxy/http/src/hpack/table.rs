@@ -141,14 +141,15 @@ impl<T: Copy> DynamicTable<T> {
         self.inserted = self.inserted.wrapping_add(1);
     }
 
-    /// The entry that was inserted `age` insertions before the newest: 0 is the newest.
-    pub(super) fn get(&self, age: usize) -> Option<(&[u8], &[u8], T)> {
+    /// The entry that was inserted `age` insertions before the newest, 0 being the newest: its octets, how many
+    /// of them are the name, and its tag.
+    #[inline]
+    pub(super) fn get(&self, age: usize) -> Option<(&[u8], usize, T)> {
         let index = self.entries.len().checked_sub(age + 1)?;
         let entry = self.entries.get(index)?;
         let from = entry.at.wrapping_sub(self.base) as usize;
-        let octets = self.octets.get(from..)?;
-        let (name, rest) = octets.split_at_checked(entry.name as usize)?;
-        Some((name, rest.get(..entry.value as usize)?, entry.tag))
+        let to = from + (entry.name + entry.value) as usize;
+        Some((self.octets.get(from..to)?, entry.name as usize, entry.tag))
     }
 
     /// Removes the oldest entries until no more than `room` is used.
@@ -211,7 +212,7 @@ mod tests {
                 prop_assert_eq!(table.size(), size(&list));
                 prop_assert_eq!(table.len(), list.len());
                 for (age, (name, value, tag)) in list.iter().enumerate() {
-                    prop_assert_eq!(table.get(age), Some((&name[..], &value[..], *tag)));
+                    prop_assert_eq!(table.get(age), Some((&[&name[..], value].concat()[..], name.len(), *tag)));
                 }
                 prop_assert_eq!(table.get(list.len()), None);
                 prop_assert!(table.octets.len() <= 2 * 512 + 360);

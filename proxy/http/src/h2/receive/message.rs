@@ -4,7 +4,7 @@ use super::{Block, Step, Stepped, Turn, length_agrees};
 use crate::h2::flood::Counted;
 use crate::h2::frame::{Header, flag};
 use crate::h2::streams::{ANY_LENGTH, Stream, StreamKey};
-use crate::h2::{Connection, ConnectionError, Event, Flood, NO_OWNER, Role, StreamError, frame, timers};
+use crate::h2::{Connection, ConnectionError, Event, Flood, NO_OWNER, Role, StreamError, frame};
 use crate::head::{Malformed, Method, Section, Version};
 
 /// Octets of the priority fields that HEADERS may begin with; they mean nothing any more (section 5.3.2).
@@ -96,8 +96,12 @@ impl Connection {
 
     fn request<'i>(&mut self, id: u32, end: bool, block: &[u8], turn: &mut Turn<'_>) -> Stepped<'i> {
         self.last_peer_id = id;
-        let ending = matches!(self.shutdown, timers::Shutdown::Final(last) if id > last);
-        if ending || self.streams.len() >= self.config.limits.max_concurrent_streams {
+        if self.is_beyond_goaway(id) {
+            // GOAWAY was the answer; nobody is to blame for what was on its way.
+            self.discard(block, turn)?;
+            return Ok(Step::Event(Event::Rejected { id, error: StreamError::Refused }));
+        }
+        if self.streams.len() >= self.config.limits.max_concurrent_streams {
             self.discard(block, turn)?;
             return self.reject(id, StreamError::Refused, turn);
         }

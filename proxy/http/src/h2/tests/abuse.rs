@@ -92,6 +92,14 @@ fn limits_http2_block_bytes() {
 }
 
 #[test]
+fn limits_http2_block_bytes_of_one_large_frame() {
+    let limits = limits::Http2 { frame_bytes: 1 << 20, ..Default::default() };
+    let mut side = Side::ready(Role::Server, limits);
+    let header = Header { length: 200_000, kind: kind::HEADERS, flags: END_HEADERS, stream: 1 };
+    assert_eq!(side.fails(&header.octets()), ConnectionError::Flood(Flood::BlockBytes), "before it has come");
+}
+
+#[test]
 fn limits_http2_header_list_bytes_hpack_bomb() {
     let mut side = Side::server();
     let mut bomb = get();

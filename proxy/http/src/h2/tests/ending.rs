@@ -21,13 +21,15 @@ fn rfc9113_6_8_graceful_end_of_a_server() {
     assert_eq!(side.feed(&headers(3, true, &get())).unwrap().len(), 1);
     assert_eq!(side.feed(&frame(kind::PING, 1, 0, &ping)), Ok(vec![]));
     assert_eq!(goaways(&side.sent()), [(3, Code::NO_ERROR)]);
-    // After that, not: but its block is decoded.
+    // After that, not, whatever comes on such streams: but their blocks are decoded.
     let indexed = [&get()[..], b"\x40\x01a\x01b"].concat();
-    assert_eq!(
-        side.feed(&headers(5, true, &indexed)),
-        Ok(vec![Seen::Rejected { id: 5, error: StreamError::Refused }])
-    );
-    assert_eq!(side.sent(), [rst(5, Code::REFUSED_STREAM)]);
+    for n in 0..2000 {
+        let id = 5 + 2 * n;
+        let refused = Seen::Rejected { id, error: StreamError::Refused };
+        let octets = [headers(id, false, &indexed), data(id, true, &[0; 500])].concat();
+        assert_eq!(side.feed(&octets), Ok(vec![refused]));
+    }
+    assert!(side.sent().iter().all(|f| f.kind == kind::WINDOW_UPDATE && f.stream == 0));
     assert!(!side.conn.is_finished());
     side.respond(1, 200, true);
     side.respond(3, 200, true);
@@ -149,4 +151,15 @@ fn keepalive_only_while_streams_are_open() {
     assert_eq!(side.conn.next_deadline(), None);
     side.open(true);
     assert_eq!(side.conn.next_deadline(), Some(side.now + Duration::from_secs(10)));
+}
+
+#[test]
+fn rfc9113_6_8_an_error_after_goaway_takes_in_no_more_streams() {
+    let mut side = Side::server();
+    side.feed(&headers(1, true, &get())).unwrap();
+    side.conn.shut_down_now(Code::NO_ERROR, &mut side.out);
+    side.feed(&headers(3, true, &get())).unwrap();
+    side.out.clear();
+    side.feed(&window_update(0, 0)).unwrap_err();
+    assert_eq!(goaways(&side.sent()), [(1, Code::PROTOCOL_ERROR)]);
 }

@@ -259,3 +259,27 @@ fn small_pieces_of_content_share_a_frame_while_nothing_comes_between() {
     let kinds: Vec<_> = side.sent().iter().map(|f| f.kind).collect();
     assert_eq!(kinds, [kind::PING, kind::DATA]);
 }
+
+#[test]
+fn rfc9113_6_9_1_padding_alone_is_credited_too() {
+    let mut side = Side::server();
+    side.feed(&headers(1, false, &post())).unwrap();
+    let padding = frame(kind::DATA, PADDED, 1, &[&[255][..], &[0; 255]].concat());
+    for _ in 0..900 {
+        side.feed(&padding).unwrap();
+    }
+    assert_eq!(updates(&side.sent()).iter().filter(|u| u.0 == 1).map(|u| u.1).sum::<u32>() / 32_768, 7);
+}
+
+#[test]
+fn rfc9113_6_9_the_end_needs_no_window_of_ours() {
+    let limits = limits::Http2 { stream_window_bytes: 1000, ..Default::default() };
+    let mut side = Side::new(Role::Server, limits);
+    side.credits = false;
+    side.feed(
+        &[&PREFACE[..], &settings(&[]), &headers(1, false, &post()), &data(1, false, &[0; 5000])].concat(),
+    )
+    .unwrap();
+    side.feed(&frame(kind::SETTINGS, 1, 0, &[])).unwrap();
+    assert_eq!(side.feed(&data(1, true, b"")).unwrap(), [Seen::Data { id: 1, data: vec![], end: true }]);
+}
