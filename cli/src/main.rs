@@ -10,6 +10,7 @@
 
 mod apps;
 mod cmd;
+mod demo;
 mod load;
 mod machine;
 mod output;

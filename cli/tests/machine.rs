@@ -28,7 +28,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     panic,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, ExitStatus, Stdio},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -152,6 +152,27 @@ fn ours(args: &[&str]) -> Command {
     command
 }
 
+/// A process that is killed, as by `kill -9`, when the test is done with it or fails.
+struct Victim(Child);
+
+impl Victim {
+    fn hold(base: &Path) -> Self {
+        Self(ours(&["hold", base.to_str().unwrap()]).spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 // === tests ===
 
 fn probing() {
@@ -171,7 +192,8 @@ fn members_talk_to_each_other() {
     network.set_cable(&b, false).unwrap();
     assert_eq!(ask(a.namespace(), format!("{}:80", b.v4)), "nobody");
     network.set_cable(&b, true).unwrap();
-    until("the bridge forwards again", || ask(a.namespace(), format!("{}:80", b.v4)) != "nobody");
+    // It may still be asking for its neighbour's address, once a second.
+    until("the link carries packets again", || ask(a.namespace(), format!("{}:80", b.v4)) != "nobody");
 
     let again = network.add("c", a.v4).unwrap_err();
     assert!(again.to_string().contains("network"), "the address is taken: {again}");
@@ -325,8 +347,8 @@ fn nothing_outlives_its_owner() {
     let base = base();
     let base = base.path().join("weft");
     let forwarding = fs::read_to_string(FORWARD).unwrap();
-    let mut child = ours(&["hold", base.to_str().unwrap()]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut child = Victim::hold(&base);
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let pids: Vec<u32> = lines.next().unwrap().split(' ').map(|p| p.parse().unwrap()).collect();
     let changes: Vec<String> = lines.take_while(|l| l != "end").collect();
     let stays = if forwarding == "1\n" {
@@ -339,19 +361,18 @@ fn nothing_outlives_its_owner() {
         [
             "network link weft0".to_owned(),
             format!("kernel parameter net.ipv4.ip_forward {stays}"),
-            format!("packet filter table inet weft-{}", child.id())
+            format!("packet filter table inet weft-{}", child.0.id())
         ]
     );
     let link_is_there = || Route::open().unwrap().links().unwrap().iter().any(|l| l.name == "weft0");
-    let table = format!("weft-{}", child.id());
+    let table = format!("weft-{}", child.0.id());
     let table_is_there = || weft_init::nft::list(weft_init::nft::Family::Inet, &table).unwrap().is_some();
     assert!(link_is_there() && table_is_there());
     assert_eq!(fs::read_to_string(FORWARD).unwrap(), "1\n");
     assert_eq!(sweep(&base).unwrap(), Vec::<String>::new(), "its owner lives");
     assert!(link_is_there());
 
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
     until("programs are gone", || pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
     until("the kernel has removed link and rules", || !link_is_there() && !table_is_there());
     let swept = sweep(&base).unwrap();
@@ -390,6 +411,8 @@ fn a_way_out() {
         let mut far = beyond.run(Route::open).unwrap().unwrap();
         far.add_address("eth0", "198.51.100.2/24".parse().unwrap()).unwrap();
         far.set_up("eth0").unwrap();
+        route.wait_until_ready("weft-test").unwrap();
+        far.wait_until_ready("eth0").unwrap();
         serve(&beyond, "198.51.100.2:80", "beyond");
         assert_eq!(ask(member.namespace(), "198.51.100.2:80"), "beyond 198.51.100.1");
         route.delete("weft-test").unwrap();
@@ -408,8 +431,9 @@ fn shared_by_two() {
     let base = base();
     let base = base.path().join("weft");
     let forwarding = fs::read_to_string(FORWARD).unwrap();
-    let mut first = ours(&["hold", base.to_str().unwrap()]).spawn().unwrap();
-    let ready = BufReader::new(first.stdout.take().unwrap()).lines().map(Result::unwrap).any(|l| l == "end");
+    let mut first = Victim::hold(&base);
+    let ready =
+        BufReader::new(first.0.stdout.take().unwrap()).lines().map(Result::unwrap).any(|l| l == "end");
     assert!(ready);
 
     let mut owner = Owner::claim(&base, "second").unwrap();
@@ -426,8 +450,7 @@ fn shared_by_two() {
     assert!(ask(&ns, &address).starts_with("second"), "members of two processes reach each other");
     drop(ns);
 
-    first.kill().unwrap();
-    first.wait().unwrap();
+    first.kill();
     sweep(&base).unwrap();
     assert_eq!(fs::read_to_string(FORWARD).unwrap(), "1\n", "the second one still needs it");
     assert!(ask(&NetNs::current().unwrap(), &address).starts_with("second"), "the network is still there");

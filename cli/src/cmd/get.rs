@@ -256,9 +256,12 @@ default    web-0  web      10.222.0.2  yes    1h1m
 default    curl   -        10.222.0.2  no     1h1m
 "
         );
-        assert!(
-            table.render(true).contains("8080/detect  9s     app=web,tier=front  web.default.serviceaccount")
-        );
+        let wide = table.render(true);
+        for cell in
+            ["PORTS", "8080/detect", "9s", "app=web,tier=front", "web.default.serviceaccount.identity"]
+        {
+            assert!(wide.contains(cell), "{cell}: {wide}");
+        }
     }
 
     #[test]

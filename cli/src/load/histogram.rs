@@ -17,8 +17,15 @@ pub struct Histogram(BTreeMap<u16, u64>);
 impl Histogram {
     /// Counts a value.
     pub fn record(&mut self, latency: Duration) {
+        self.record_many(latency, 1);
+    }
+
+    /// Counts a value so many times.
+    pub fn record_many(&mut self, latency: Duration, count: u64) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        *self.0.entry(bucket(micros)).or_default() += 1;
+        if count > 0 {
+            *self.0.entry(bucket(micros)).or_default() += count;
+        }
     }
 
     /// How many values there are.

@@ -109,6 +109,8 @@ impl Network {
         own.set_up("lo")?;
         give_addresses(&mut own, MEMBER_LINK, &self.layout, v4, has_ipv6())?;
         own.set_up(MEMBER_LINK)?;
+        own.wait_until_ready(MEMBER_LINK)?;
+        hub.wait_until_ready(&port)?;
         let gateway = self.layout.gateway();
         // Services' addresses are nowhere on a link, but must have a route to be redirected.
         own.add_route(IpNet::V4(Default::default()), Some(gateway.into()), Some(MEMBER_LINK))?;

@@ -89,6 +89,8 @@ fn connect(network: &Network) -> Result<(), MachineError> {
         .is_ok_and(|t| t.trim() == "0");
     give_addresses(&mut route, LINK, &layout, layout.gateway(), ipv6)?;
     route.set_up(LINK)?;
+    route.wait_until_ready(LINK)?;
+    hub.wait_until_ready(PORT)?;
     Ok(())
 }
 

@@ -39,10 +39,7 @@ impl Table {
             table.add_row(row.iter().take(columns).map(|cell| if cell.is_empty() { "-" } else { cell }));
         }
         for number in 0..columns {
-            let numeric = |row: &Vec<String>| {
-                row.get(number)
-                    .is_some_and(|cell| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit()))
-            };
+            let numeric = |row: &Vec<String>| row.get(number).is_some_and(|cell| is_number(cell));
             if let Some(column) = table.column_mut(number) {
                 let last = number + 1 == columns;
                 column.set_padding((0, if last { 0 } else { 2 }));
@@ -54,6 +51,12 @@ impl Table {
         let lines = table.lines().map(|line| line.trim_end().to_owned() + "\n");
         lines.collect()
     }
+}
+
+/// A number, perhaps with a unit after it, or nothing.
+fn is_number(cell: &str) -> bool {
+    let first = cell.split(' ').next().unwrap_or_default().trim_end_matches('%');
+    cell.is_empty() || first.parse::<f64>().is_ok()
 }
 
 #[cfg(test)]
