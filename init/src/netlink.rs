@@ -78,6 +78,14 @@ pub enum Error {
         /// The bound, bytes.
         limit: usize,
     },
+    /// A link is up but carries nothing.
+    #[error("the link {link} is up but carries no packets after {waited:?}: is its other end up?")]
+    NotReady {
+        /// Its name.
+        link: String,
+        /// How long that was given.
+        waited: std::time::Duration,
+    },
     /// The named thing does not exist.
     #[error("there is no {0}")]
     Missing(String),

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd},
+    thread,
+    time::{Duration, Instant},
 };
 
 const NEWLINK: u16 = 16;
@@ -18,6 +20,10 @@ const NEWADDR: u16 = 20;
 const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
+
+/// How long a link may take to carry packets once both its ends are up.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(5);
+const READY_POLL: Duration = Duration::from_millis(1);
 
 /// The longest name of a link, bytes (IFNAMSIZ without its NUL).
 pub const MAX_LINK_NAME: usize = 15;
@@ -33,9 +39,15 @@ mod link {
     pub(super) const NAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const MASTER: u16 = 10;
+    pub(super) const OPERATIONAL_STATE: u16 = 16;
+    /// Flags also say "running" for a state that is not known yet.
+    pub(super) const OPERATIONAL: u8 = 6;
     pub(super) const INFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
     pub(super) const INFO_DATA: u16 = 2;
+    pub(super) const INFO_PORT_DATA: u16 = 5;
+    pub(super) const BRIDGE_PORT_STATE: u16 = 1;
+    pub(super) const FORWARDING: u8 = 3;
     pub(super) const NET_NS_FD: u16 = 28;
     pub(super) const VETH_PEER: u16 = 1;
 }
@@ -77,6 +89,10 @@ pub struct Link {
     pub name: String,
     /// Whether it is up.
     pub up: bool,
+    /// Whether it carries packets: it is up, so is its other end, and as a port of a bridge it forwards. The kernel gets
+    /// there some time after a link is taken up; what is sent before is lost, and TCP tries again a second later. Never
+    /// so for loopback, which has no such state.
+    pub ready: bool,
     /// The bridge it is a port of.
     pub master: Option<u32>,
     /// Largest packet, bytes.
@@ -152,6 +168,18 @@ impl Route {
         let index = self.link(name)?.index;
         let header = link_header(index, IFF_UP, IFF_UP);
         self.socket.request(&message(NEWLINK, 0, header, Attrs::new(), format!("take {name} up"))).map(drop)
+    }
+
+    /// Waits until a link carries packets, at most [`READY_TIMEOUT`].
+    pub fn wait_until_ready(&mut self, name: &str) -> Result<(), Error> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while !self.link(name)?.ready {
+            if Instant::now() >= deadline {
+                return Err(Error::NotReady { link: name.to_owned(), waited: READY_TIMEOUT });
+            }
+            thread::sleep(READY_POLL);
+        }
+        Ok(())
     }
 
     /// Takes a link down.
@@ -281,14 +309,22 @@ fn split<const N: usize>(payload: &[u8]) -> Result<([u8; N], Vec<Attr<'_>>), Mal
 fn parse_link(payload: &[u8]) -> Result<Link, Malformed> {
     let (header, attrs) = split::<16>(payload)?;
     let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = header;
-    let kind = match attr::find(&attrs, link::INFO) {
-        Some(info) => attr::find(&info.nested()?, link::INFO_KIND).map(|k| k.as_str()).transpose()?,
-        None => None,
+    let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+    let info = attr::find(&attrs, link::INFO).map(|i| i.nested()).transpose()?.unwrap_or_default();
+    let kind = attr::find(&info, link::INFO_KIND).map(|k| k.as_str()).transpose()?;
+    let operational =
+        attr::find(&attrs, link::OPERATIONAL_STATE).is_some_and(|s| s.value == [link::OPERATIONAL]);
+    let forwards = match attr::find(&info, link::INFO_PORT_DATA) {
+        Some(port) => {
+            attr::find(&port.nested()?, link::BRIDGE_PORT_STATE).is_none_or(|s| s.value == [link::FORWARDING])
+        }
+        None => true,
     };
     Ok(Link {
         index: u32::from_ne_bytes([i0, i1, i2, i3]),
         name: attr::need(&attrs, link::NAME)?.as_str()?.to_owned(),
-        up: u32::from_ne_bytes([f0, f1, f2, f3]) & IFF_UP != 0,
+        up: flags & IFF_UP != 0,
+        ready: operational && forwards,
         master: attr::find(&attrs, link::MASTER).map(|a| a.as_u32()).transpose()?,
         mtu: attr::find(&attrs, link::MTU).map(|a| a.as_u32()).transpose()?.unwrap_or(0),
         address: attr::find(&attrs, link::ADDRESS).map(|a| a.value.to_vec()).unwrap_or_default(),
@@ -359,10 +395,18 @@ mod tests {
 
     #[test]
     fn objects_are_read() {
+        let port = |state| Attrs::new().u8(link::BRIDGE_PORT_STATE, state);
+        let info = |state| Attrs::new().str(link::INFO_KIND, "veth").nest(link::INFO_PORT_DATA, port(state));
+        for (operational, port, ready) in [(6, 3, true), (6, 0, false), (0, 3, false), (2, 3, false)] {
+            let attrs = Attrs::new().str(link::NAME, "p").u8(link::OPERATIONAL_STATE, operational);
+            let attrs = attrs.nest(link::INFO, info(port)).after(&link_header(1, IFF_UP, 0));
+            assert_eq!(parse_link(attrs.as_bytes()).unwrap().ready, ready);
+        }
         let info = Attrs::new().str(link::INFO_KIND, "veth");
         let attrs = Attrs::new()
             .str(link::NAME, "eth0")
             .u32(link::MTU, 1500)
+            .u8(link::OPERATIONAL_STATE, link::OPERATIONAL)
             .u32(link::MASTER, 3)
             .bytes(link::ADDRESS, &[2, 0, 0, 0, 0, 1])
             .nest_plain(link::INFO, info)
@@ -371,6 +415,7 @@ mod tests {
             index: 7,
             name: "eth0".into(),
             up: true,
+            ready: true,
             master: Some(3),
             mtu: 1500,
             address: vec![2, 0, 0, 0, 0, 1],

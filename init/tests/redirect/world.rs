@@ -76,6 +76,8 @@ impl Pod {
         own.set_up("eth0").unwrap();
         own.add_route("0.0.0.0/0".parse().unwrap(), Some("10.77.0.254".parse().unwrap()), None).unwrap();
         own.add_route("::/0".parse().unwrap(), Some("fd77::fe".parse().unwrap()), Some("eth0")).unwrap();
+        own.wait_until_ready("eth0").unwrap();
+        hub.wait_until_ready(&port).unwrap();
         Self { ns }
     }
 
