@@ -18,6 +18,9 @@
 //! over), a stream error (RST_STREAM has been written, the caller is told by [`Event::Reset`] or
 //! [`Event::Rejected`]), or nothing, up to a bound in [`limits::Http2`]. Every bound is there.
 //!
+//! Output is appended, and of what is there only the DATA frame at the very end may still grow: between two calls, take all
+//! of the output or none of it.
+//!
 //! Times are a [`Duration`] since any fixed moment; they must not go back.
 
 mod code;
@@ -190,7 +193,8 @@ pub struct Connection {
     remembered: VecDeque<(u32, i32)>,
     tail: Option<send::Tail>,
     floods: flood::Floods,
-    queued_control: u32,
+    /// Octets written in answer to frames that the socket has not taken.
+    queued_control: usize,
     /// The last stream in the GOAWAY received; above all streams before there was one.
     goaway_last: u32,
     goaway_received: bool,
@@ -311,7 +315,13 @@ impl Connection {
         no_new && (self.streams.len() == 0 || matches!(self.phase, Phase::Over(_)))
     }
 
-    /// To be called when the socket has taken everything that was written: the peer is reading its answers.
+    /// To be called when the socket has taken `octets` of what was written: the peer is reading its answers. A
+    /// few more for encryption do not matter.
+    pub fn written(&mut self, octets: usize) {
+        self.queued_control = self.queued_control.saturating_sub(octets);
+    }
+
+    /// To be called when the socket has taken everything that was written.
     pub fn flushed(&mut self) {
         self.queued_control = 0;
     }

@@ -94,9 +94,9 @@ limits! {
         idle_frames: u32 = 1000,
         /// Milliseconds that "a while" is.
         flood_window_ms: u32 = 10_000,
-        /// Frames written in answer to the peer's (acknowledgements, resets, refusals) since the socket last took
-        /// everything. One more: ENHANCE_YOUR_CALM.
-        queued_control: u32 = 2000,
+        /// Bytes of frames written in answer to the peer's (acknowledgements, resets, refusals) that the peer has not
+        /// read. More: ENHANCE_YOUR_CALM.
+        queued_control_bytes: u32 = 64 * 1024,
         /// Streams this side has reset, of which frames may still arrive and are ignored. One more: the oldest is
         /// forgotten, and frames for it are stream errors.
         remembered_resets: u32 = 1024,

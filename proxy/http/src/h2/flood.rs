@@ -27,8 +27,8 @@ pub enum Flood {
     BlockBytes,
     /// Parameters in one SETTINGS frame.
     SettingsEntries,
-    /// Answers that the peer does not read.
-    QueuedControl,
+    /// Octets of answers that the peer does not read.
+    QueuedControlBytes,
 }
 
 impl Flood {
@@ -45,7 +45,7 @@ impl Flood {
             Flood::ContinuationFrames => "continuation_frames",
             Flood::BlockBytes => "block_bytes",
             Flood::SettingsEntries => "settings_entries",
-            Flood::QueuedControl => "queued_control",
+            Flood::QueuedControlBytes => "queued_control_bytes",
         }
     }
 }
@@ -162,6 +162,27 @@ impl Floods {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn floods_are_named_as_their_bounds() {
+        use Flood::*;
+        let all = [
+            Resets,
+            StreamErrors,
+            Pings,
+            Settings,
+            WindowUpdates,
+            IdleFrames,
+            ContinuationFrames,
+            BlockBytes,
+            SettingsEntries,
+            QueuedControlBytes,
+        ];
+        let limits: Vec<_> = limits::Http2::default().each().map(|l| l.0).collect();
+        for flood in all {
+            assert!(limits.contains(&flood.name()), "{flood}");
+        }
+    }
 
     #[test]
     fn a_bucket_empties_and_fills_again_with_time_and_work() {

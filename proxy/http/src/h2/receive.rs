@@ -339,7 +339,7 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Stepped<'i> {
         self.count(Counted::StreamErrors, turn.now)?;
-        self.count_control()?;
+        self.count_answer(4)?;
         let owner = self.owner(stream).unwrap_or(super::NO_OWNER);
         self.reset(stream, error.code(), turn.out);
         Ok(Step::Event(Event::Reset { stream, owner, code: error.code(), cause: Cause::Error(error) }))
@@ -348,7 +348,7 @@ impl Connection {
     /// A frame for a stream that is closed and not remembered.
     fn closed_stream<'i>(&mut self, id: u32, turn: &mut Turn<'_>) -> Stepped<'i> {
         self.count(Counted::IdleFrames, turn.now)?;
-        self.count_control()?;
+        self.count_answer(4)?;
         frame::write_reset(turn.out, id, StreamError::AfterEnd.code().0);
         Ok(Step::Done)
     }
@@ -391,11 +391,11 @@ impl Connection {
         Ok(self.floods.count(kind, &self.config.limits, now)?)
     }
 
-    /// Counts a frame that is about to be written in answer to one.
-    fn count_control(&mut self) -> Result<(), ConnectionError> {
-        self.queued_control += 1;
-        if self.queued_control > self.config.limits.queued_control {
-            return Err(Flood::QueuedControl.into());
+    /// Counts an answer that is about to be written.
+    fn count_answer(&mut self, payload: usize) -> Result<(), ConnectionError> {
+        self.queued_control += HEADER_LEN + payload;
+        if self.queued_control > self.config.limits.queued_control_bytes as usize {
+            return Err(Flood::QueuedControlBytes.into());
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ impl Connection {
             return Err(Flood::SettingsEntries.into());
         }
         self.count(Counted::Settings, turn.now)?;
-        self.count_control()?;
+        self.count_answer(0)?;
         let mut before = self.peer;
         if matches!(self.phase, Phase::Settings) {
             self.phase = Phase::Open;
@@ -157,7 +157,7 @@ impl Connection {
         let payload: [u8; 8] = payload.try_into().map_err(|_| ConnectionError::FrameSize)?;
         self.count(Counted::Pings, turn.now)?;
         if !header.has(flag::ACK) {
-            self.count_control()?;
+            self.count_answer(payload.len())?;
             frame::write_ping(turn.out, payload, true);
             return Ok(Step::Done);
         }

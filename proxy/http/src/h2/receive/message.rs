@@ -205,7 +205,7 @@ impl Connection {
     /// Answers HEADERS that open no stream.
     fn reject<'i>(&mut self, id: u32, error: StreamError, turn: &mut Turn<'_>) -> Stepped<'i> {
         self.count(Counted::StreamErrors, turn.now)?;
-        self.count_control()?;
+        self.count_answer(4)?;
         frame::write_reset(turn.out, id, error.code().0);
         self.remember(id, self.stream_window() as i32);
         Ok(Step::Event(Event::Rejected { id, error }))
