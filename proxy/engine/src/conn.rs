@@ -172,6 +172,15 @@ impl Conn {
         self.output.len() + self.unsent.len() + self.sealed
     }
 
+    /// Where in its life it is: what consumes its bytes.
+    fn step(&self) -> (std::mem::Discriminant<Stage>, Option<Accept>) {
+        let accept = match self.stage {
+            Stage::Accept(accept) => Some(accept),
+            _ => None,
+        };
+        (std::mem::discriminant(&self.stage), accept)
+    }
+
     /// The interest that the shell was told.
     pub(crate) fn told(&self) -> (bool, bool) {
         self.told
@@ -316,7 +325,7 @@ impl Worker {
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             let Some(conn) = self.conns.get_mut(id) else { return bytes.len() };
-            let stage = std::mem::discriminant(&conn.stage);
+            let step = conn.step();
             at += match &mut conn.stage {
                 Stage::Accept(accept) => {
                     let accept = *accept;
@@ -331,7 +340,7 @@ impl Worker {
             };
             // What is left is for the next stage, if there is one now.
             match self.conns.get(id) {
-                Some(conn) if std::mem::discriminant(&conn.stage) != stage && at < bytes.len() => {}
+                Some(conn) if conn.step() != step && at < bytes.len() => {}
                 Some(_) => return at,
                 None => return bytes.len(),
             }

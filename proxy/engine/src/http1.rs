@@ -315,7 +315,7 @@ impl Worker {
             Ok(Some(n)) => n,
             Err(_) => {
                 self.todo.push_back(Todo::Close(id, Closing::Cut));
-                self.upstream_lost(io, ex, Lost::Broken);
+                self.upstream_lost(io, ex, Lost::Malformed);
                 return Looked::Stop(bytes.len());
             }
         };

@@ -172,7 +172,7 @@ impl Worker {
                     let lost = match cause {
                         Cause::GoAway => Lost::NotProcessed,
                         Cause::Peer => Lost::Reset(code),
-                        Cause::Error(_) => Lost::Broken,
+                        Cause::Error(_) => Lost::Malformed,
                     };
                     self.stream_reset(io, ex, lost);
                 }

@@ -38,9 +38,10 @@ impl Worker {
         self.tell_interest(io, id);
         match side {
             Side::Inbound => {
-                if self.authorize_connection(io, id, true)
-                    && let Some(target) = self.client(id).map(|c| c.target)
-                {
+                if !self.authorize_connection(io, id, true) {
+                    return self.close(io, id, Closing::Cut);
+                }
+                if let Some(target) = self.client(id).map(|c| c.target) {
                     let endpoint = self.local_endpoint(target);
                     self.assign_client(io, id, endpoint, None);
                 }

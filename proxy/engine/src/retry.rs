@@ -87,8 +87,10 @@ impl Replay {
 /// Why there will be no (more) response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lost {
-    /// The connection broke, or what came on it was no response.
+    /// The connection broke.
     Broken,
+    /// What came was no response.
+    Malformed,
     /// The server reset the stream.
     Reset(Code),
     /// The server says that it has not seen the request.
@@ -130,7 +132,7 @@ impl Worker {
                 self.finish(io, ex, End::Reset(code));
             }
             Lost::Reset(_) => self.fail(io, ex, FailureKind::UpgradedReset, None),
-            Lost::Broken | Lost::NotProcessed => self.fail(io, ex, FailureKind::Io, None),
+            Lost::Broken | Lost::Malformed | Lost::NotProcessed => self.fail(io, ex, FailureKind::Io, None),
         }
     }
 

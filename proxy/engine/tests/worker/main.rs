@@ -1,0 +1,8 @@
+//! One worker at a time: what it answers, what it refuses, and what happens at each of its bounds.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod answers;
+mod bench;
+mod bounds;
+mod lives;
