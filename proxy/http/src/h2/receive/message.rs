@@ -83,6 +83,9 @@ impl Connection {
             return self.request(id, end, block, turn);
         }
         self.discard(block, turn)?;
+        if self.is_beyond_goaway(id) {
+            return Ok(Step::Done);
+        }
         if self.remembered.iter().any(|r| r.0 == id) {
             self.count(Counted::IdleFrames, turn.now)?;
             return Ok(Step::Done);

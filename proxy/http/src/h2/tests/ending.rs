@@ -26,7 +26,8 @@ fn rfc9113_6_8_graceful_end_of_a_server() {
     for n in 0..2000 {
         let id = 5 + 2 * n;
         let refused = Seen::Rejected { id, error: StreamError::Refused };
-        let octets = [headers(id, false, &indexed), data(id, true, &[0; 500])].concat();
+        let trailers = headers(id, true, &block(&[("x", "y")]));
+        let octets = [headers(id, false, &indexed), data(id, false, &[0; 500]), trailers].concat();
         assert_eq!(side.feed(&octets), Ok(vec![refused]));
     }
     assert!(side.sent().iter().all(|f| f.kind == kind::WINDOW_UPDATE && f.stream == 0));
