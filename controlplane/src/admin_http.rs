@@ -120,6 +120,28 @@ pub async fn serve_unix(listener: UnixListener, router: Router, stop: impl Futur
     connections.close().await;
 }
 
+/// Serves plain HTTP until `stop` is done: health and metrics, which anybody may read.
+pub async fn serve_plain(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    let mut connections = Connections::new(router);
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                if let Some(connection) = connections.admit() {
+                    connections.tasks.spawn(connection.serve(stream));
+                }
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+    drop(listener);
+    connections.close().await;
+}
+
 /// Serves HTTPS until `stop` is done. The router should ask for the token
 /// ([`weft_admin_api::require_token`]).
 pub async fn serve_https(

@@ -1,6 +1,6 @@
 //! DNS for services: the names of the mesh answered here, all others passed on.
 //!
-//! UDP and TCP on one address. [`zone`] says what a name means, [`answer`] turns a query into an answer, both pure;
+//! UDP and TCP on one address. [`zone`] says what a name means, [`mod@answer`] turns a query into an answer, both pure;
 //! [`forward`] asks upstream resolvers; here are the sockets. Queries that can be answered are answered where they are
 //! read; one that is passed on is a task of its own, of which there is a bounded number.
 

@@ -6,12 +6,14 @@
 //! subscription and nothing else. A stream is asked for its next message when the transport has room for
 //! it, and then gives the newest there is: a slow proxy costs nothing and is never disconnected for it.
 //!
-//! - [`request`]: the one message of a request
-//! - [`reply`]: messages, status, and the response body
-//! - [`serve`]: connections
-//! - [`method`]: which method a path is
-//! - [`service`]: who answers it
-//! - [`watch`]: a subscription as messages
+//! | file | what |
+//! |---|---|
+//! | `method` | which method a path is |
+//! | `request` | the one message of a request |
+//! | `reply` | messages, status, and the response body |
+//! | `service` | who answers a method |
+//! | `watch` | a subscription as messages |
+//! | `serve` | connections |
 
 pub mod method;
 pub mod reply;

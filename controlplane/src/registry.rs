@@ -17,7 +17,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -79,8 +79,15 @@ pub struct Registry {
     store: Store,
     authority: Arc<Authority>,
     mesh: Mesh,
+    /// Held for the whole of an operation, also while it waits for the store.
     state: Mutex<State>,
+    /// What is shown of the leases, for readers that cannot wait.
+    leases: Leases,
 }
+
+/// When leases end, and when workloads were first registered.
+#[derive(Debug, Default)]
+struct Leases(std::sync::Mutex<BTreeMap<Id, (Instant, Timestamp)>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -151,7 +158,8 @@ impl Registry {
         mesh: Mesh,
         now: Moment,
     ) -> Result<Self, RegistryError> {
-        let this = Self { config, store, authority, mesh, state: Mutex::new(State::default()) };
+        let (state, leases) = (Mutex::new(State::default()), Leases::default());
+        let this = Self { config, store, authority, mesh, state, leases };
         let mut state = this.state.lock().await;
         for mut row in this.store.services().await? {
             let id = Id::new(&*row.namespace, &*row.name);
@@ -179,7 +187,7 @@ impl Registry {
         }
         let services = state.services.values().map(|served| facts::service(&served.row));
         let workloads = state.workloads.values().map(|registered| facts::workload(&registered.row));
-        this.mesh.apply(services.chain(workloads).collect::<Vec<_>>());
+        this.mesh.apply(services.chain(workloads));
         drop(state);
         Ok(this)
     }
@@ -251,8 +259,9 @@ impl Registry {
             .and_then(|before| before.row.service.clone())
             .filter(|left| Some(left) != row.service.as_ref());
         events.push(facts::workload(&row));
-        let registered =
-            Registered { row: row.clone(), until: now.tick + row.lease_ttl, created_at, written };
+        let until = now.tick + row.lease_ttl;
+        let registered = Registered { row: row.clone(), until, created_at, written };
+        self.leases.lock().insert(id.clone(), (until, created_at));
         state.workloads.insert(id.clone(), registered);
         if let Some(left) = left {
             state.leave(&Id::new(id.namespace.clone(), left), now.tick);
@@ -297,6 +306,7 @@ impl Registry {
             // Nobody could renew while this process stood still.
             tracing::warn!(?since, "the control plane stood still; leases are longer by that");
             state.workloads.values_mut().for_each(|registered| registered.until += since);
+            self.leases.lock().values_mut().for_each(|(until, _)| *until += since);
         }
         let due: Vec<Id> =
             state.workloads.iter().filter(|(_, r)| r.until <= now.tick).map(|(id, _)| id.clone()).collect();
@@ -344,20 +354,20 @@ impl Registry {
         }
     }
 
-    /// What is shown of every registration.
-    pub async fn leases(&self, now: Moment) -> BTreeMap<Id, Lease> {
-        let state = self.state.lock().await;
-        let lease = |registered: &Registered| Lease {
-            remaining: registered.until.saturating_duration_since(now.tick),
-            created_at: registered.created_at,
+    /// What is shown of every registration. Does not wait.
+    #[must_use]
+    pub fn leases(&self, now: Moment) -> BTreeMap<Id, Lease> {
+        let lease = |(until, created_at): &(Instant, Timestamp)| Lease {
+            remaining: until.saturating_duration_since(now.tick),
+            created_at: *created_at,
         };
-        state.workloads.iter().map(|(id, registered)| (id.clone(), lease(registered))).collect()
+        self.leases.lock().iter().map(|(id, ends)| (id.clone(), lease(ends))).collect()
     }
 
-    /// How many workloads and services there are.
-    pub async fn counts(&self) -> (usize, usize) {
-        let state = self.state.lock().await;
-        (state.workloads.len(), state.services.len())
+    /// How many workloads are registered.
+    #[must_use]
+    pub fn workloads(&self) -> usize {
+        self.leases.lock().len()
     }
 
     /// The address of a workload: the one it asks for, the one it has, or one of its own.
@@ -421,6 +431,7 @@ impl Registry {
     async fn forget(&self, state: &mut State, id: &Id, now: Moment) -> Result<(), RegistryError> {
         self.store.delete_workload(&id.namespace, &id.name, now.date).await?;
         self.store.release(&self.config.workloads, &id.to_string(), now.date).await?;
+        self.leases.lock().remove(id);
         if let Some(registered) = state.workloads.remove(id)
             && let Some(service) = registered.row.service
         {
@@ -436,6 +447,13 @@ impl Registry {
         state.services.remove(id);
         self.mesh.apply([Event::ServiceGone(id.clone())]);
         Ok(())
+    }
+}
+
+impl Leases {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Id, (Instant, Timestamp)>> {
+        // Each change is one insertion or removal, so the map is whole whatever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

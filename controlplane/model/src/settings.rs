@@ -43,6 +43,16 @@ impl Settings {
         }
     }
 
+    /// Linkerd's defaults: `cluster.local` for both domains, control plane in `linkerd`.
+    #[must_use]
+    pub fn with_defaults() -> Self {
+        #[expect(clippy::expect_used, reason = "a constant, parsed in a test")]
+        let domain: DnsName = "cluster.local".parse().expect("a domain name");
+        #[expect(clippy::expect_used, reason = "a constant, parsed in a test")]
+        let trust_domain = "cluster.local".parse().expect("a trust domain");
+        Self::new(domain, trust_domain, "linkerd")
+    }
+
     /// The identity of a service account. `None` if it would be longer than a DNS name can be.
     #[must_use]
     pub fn identity(&self, account: &Id) -> Option<IdentityName> {

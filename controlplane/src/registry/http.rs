@@ -97,7 +97,7 @@ async fn remove(
 }
 
 async fn list(State(registry): State<Arc<Registry>>) -> Json<Workloads> {
-    let leases = registry.leases(Moment::now()).await;
+    let leases = registry.leases(Moment::now());
     let listed = leases.into_iter().map(|(id, lease)| Listed {
         namespace: id.namespace.to_string(),
         pod: id.name.to_string(),
