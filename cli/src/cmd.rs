@@ -2,8 +2,12 @@
 
 pub mod app;
 pub mod completions;
+pub mod demo;
+pub mod embedded;
+pub mod exec;
 pub mod failure;
 pub mod get;
+pub mod up;
 pub mod version;
 
 pub use failure::Failure;
@@ -44,12 +48,24 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a whole mesh on this machine, to look at or to prove
+    Demo(demo::Args),
+    /// Run a control plane on this machine
+    Up(up::Args),
+    /// Run a program where a workload of this machine runs
+    Exec(exec::Args),
     /// Show what the control plane knows
     Get(get::Args),
     /// Say which version this is
     Version(version::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+    /// The proxy, configured by LINKERD2_PROXY_* variables
+    #[command(hide = true)]
+    Proxy,
+    /// Redirection rules
+    #[command(hide = true, disable_help_flag = true)]
+    Init(embedded::InitArgs),
     /// One of the demo's programs
     #[command(subcommand, hide = true)]
     App(crate::apps::Kind),
@@ -77,6 +93,11 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Demo(args) => demo::run(&args),
+            Self::Up(args) => up::run(&args),
+            Self::Exec(args) => exec::run(&args),
+            Self::Proxy => Ok(weft_proxy::run::main()),
+            Self::Init(args) => Ok(embedded::init(&args)),
             Self::Get(args) => get::run(&args),
             Self::Version(args) => version::run(&args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
@@ -86,14 +107,11 @@ impl Command {
     }
 }
 
-/// The state directory of this machine's control plane: root's, or the user's.
-fn default_state() -> PathBuf {
-    if nix::unistd::geteuid().is_root() {
-        return "/var/lib/weft".into();
-    }
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    data.or_else(home).unwrap_or_else(|| "/tmp".into()).join("weft")
+/// The state directory of this user's control plane, unless one is named.
+fn default_state() -> Result<PathBuf, Failure> {
+    let defaults = weft_controlplane::config::Options::default();
+    let config = defaults.resolve("weft", &weft_controlplane::config::Surroundings::read());
+    Ok(config.map_err(Failure::usage)?.state)
 }
 
 /// A runtime of one thread, for short work.

@@ -24,6 +24,7 @@ pub mod netns;
 pub mod nft;
 pub mod options;
 pub mod plan;
+pub mod program;
 pub mod render;
 pub mod validate;
 

@@ -23,6 +23,11 @@ impl Failure {
         Self { error: error.into(), next: Vec::new(), code: 1 }
     }
 
+    /// Something did not work, with an exit code of its own.
+    pub fn with_code(error: impl Into<anyhow::Error>, code: u8) -> Self {
+        Self { code, ..Self::new(error) }
+    }
+
     /// What can be typed next: a command, or a short sentence.
     #[must_use]
     pub fn next(mut self, next: impl Into<String>) -> Self {

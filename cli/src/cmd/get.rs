@@ -61,7 +61,10 @@ enum Kind {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let state = args.state.clone().unwrap_or_else(super::default_state);
+    let state = match &args.state {
+        Some(state) => state.clone(),
+        None => super::default_state()?,
+    };
     let client = Client::unix(state.join(crate::workload::registry::SOCKET));
     let filter =
         Filter { namespace: args.namespace.clone(), identity: args.identity.clone(), limit: args.limit };

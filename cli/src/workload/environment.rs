@@ -3,7 +3,7 @@
 use crate::machine::privilege::Exempt;
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 use weft_controlplane::registry::api::{Answer, Port};
@@ -18,6 +18,9 @@ pub const INBOUND_PORT: u16 = 4143;
 pub const CONTROL_PORT: u16 = 4190;
 /// Where its metrics and probes are.
 pub const ADMIN_PORT: u16 = 4191;
+
+/// Where nothing is redirected: the first of the ports that each lead to one service.
+const FIRST_TARGET: u16 = 15_001;
 
 const PREFIX: &str = "LINKERD2_PROXY_";
 
@@ -55,6 +58,8 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// For taps.
     pub control: SocketAddr,
+    /// Where nothing is redirected: addresses that each lead to one service.
+    pub targets: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Listen {
@@ -70,6 +75,20 @@ impl Listen {
             inbound: (any, INBOUND_PORT).into(),
             admin: (any, ADMIN_PORT).into(),
             control: (any, CONTROL_PORT).into(),
+            targets: Vec::new(),
+        }
+    }
+
+    /// The same ports on an address of the workload's own, and an address for each service that it calls.
+    pub fn loopback(ip: Ipv4Addr, services: &[SocketAddr]) -> Self {
+        let on = |port: u16| SocketAddr::from((ip, port));
+        let targets = (FIRST_TARGET..).zip(services).map(|(port, service)| (on(port), *service)).collect();
+        Self {
+            outbound: vec![on(OUTBOUND_PORT)],
+            inbound: on(INBOUND_PORT),
+            admin: on(ADMIN_PORT),
+            control: on(CONTROL_PORT),
+            targets,
         }
     }
 }
@@ -146,6 +165,10 @@ impl Environment<'_> {
             Some(Exempt::Mark(mark)) => out.plain("WEFT_SOCKET_MARK", mark),
             Some(Exempt::User(_)) => {}
             None => out.plain("WEFT_ALLOW_LOOPBACK", true),
+        }
+        if !self.listen.targets.is_empty() {
+            let pairs = self.listen.targets.iter().map(|(listen, target)| format!("{listen}={target}"));
+            out.plain("WEFT_OUTBOUND_TARGETS", pairs.collect::<Vec<_>>().join(","));
         }
         out.0
     }
@@ -233,6 +256,28 @@ mod tests {
         assert_eq!(config.outbound.side.listen.len(), 2);
         assert_eq!(config.identity.local.to_string(), answer().identity);
         assert!(config.inbound.opaque_ports.contains(2525.try_into().unwrap()));
+    }
+
+    #[test]
+    fn without_redirection_services_have_addresses() {
+        let service = SocketAddr::from(([127, 89, 0, 1], 8080));
+        let listen = Listen::loopback([127, 88, 0, 2].into(), &[service]);
+        let port = Port { port: 8080, ..Port::default() };
+        let environment = Environment {
+            answer: &answer(),
+            ports: &[port],
+            ips: vec![[127, 88, 0, 2].into()],
+            listen,
+            token: "/token".into(),
+            identity: "/identity".into(),
+            exempt: None,
+            node: "here",
+            log: None,
+        };
+        let variables: BTreeMap<_, _> = environment.variables().into_iter().collect();
+        let config = weft_proxy::config::Config::from_env(&variables, NonZeroUsize::MIN).unwrap();
+        assert!(config.allow_loopback);
+        assert_eq!(config.outbound_targets, [("127.88.0.2:15001".parse().unwrap(), service)]);
     }
 
     #[test]

@@ -228,18 +228,21 @@ fn place(site: &Site, spec: &Spec, answer: &Answer, ip: Ipv4Addr) -> Result<Plac
     member.redirect(&Plan::new(&redirection(*exempt, site.ipv6)))?;
     // Programs may serve ports below 1024 without being root.
     member.set_sysctl("net/ipv4/ip_unprivileged_port_start", "0")?;
-    let domain = &answer.networks.cluster_domain;
-    let resolv = format!(
-        "# made by weft for {}/{}\nnameserver {}\nsearch {}.svc.{domain} svc.{domain} {domain}\noptions ndots:2 timeout:2\n",
-        spec.namespace,
-        spec.name,
-        answer.addresses.dns.ip(),
-        spec.namespace,
-    );
     let mut owner = site.owner();
-    member.show_file(&owner, "/etc/resolv.conf", &resolv)?;
+    member.show_file(&owner, "/etc/resolv.conf", &resolv_conf(answer))?;
     member.publish(&mut owner)?;
     Ok(Place::Namespace(member))
+}
+
+/// Names of services first, all others as the control plane passes them on.
+fn resolv_conf(answer: &Answer) -> String {
+    let (namespace, domain) = (&answer.namespace, &answer.networks.cluster_domain);
+    let server = answer.addresses.dns.ip();
+    format!(
+        "# made by weft for {namespace}/{}\nnameserver {server}\n\
+         search {namespace}.svc.{domain} svc.{domain} {domain}\noptions ndots:2 timeout:2\n",
+        answer.pod
+    )
 }
 
 /// What Linkerd's init container is told.
