@@ -1,6 +1,5 @@
 //! An upstream connection from the first packet to the first byte of its protocol, or to its failure.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -210,7 +209,7 @@ impl Worker {
             _ => FailureKind::Connect,
         };
         // Another connection may still be made; who waits for that goes on waiting.
-        let waiting = if e.dialing() == 0 { std::mem::take(&mut e.waiting) } else { VecDeque::new() };
+        let waiting: Vec<_> = if e.dialing() == 0 { e.waiting.take().collect() } else { Vec::new() };
         if let Some((balancer, id)) = e.balancer
             && !e.has_http2()
         {

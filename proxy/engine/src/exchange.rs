@@ -392,7 +392,20 @@ impl Worker {
         {
             extra.add(Kind::OrigProto, orig.value());
         }
-        let message = Outgoing::new(head, bytes, x.field_leg(Way::Request)).with(&extra);
+        let endpoint = x.endpoint.and_then(|e| self.endpoints.get(e)).and_then(|e| e.policy.as_ref());
+        let is_required = |required: &str| {
+            endpoint.and_then(|e| e.tls.as_ref()).is_some_and(|tls| tls.server_id.as_str() == required)
+        };
+        if x.chosen.required.as_deref().is_some_and(|required| !is_required(required)) {
+            self.heads.extra = extra;
+            self.todo_release(conn);
+            return self.fail(io, ex, FailureKind::IdentityRequired, None);
+        }
+        let authority = endpoint.and_then(|e| e.authority_override.clone());
+        let message = Outgoing {
+            authority: authority.as_deref().map(str::as_bytes),
+            ..Outgoing::new(head, bytes, x.field_leg(Way::Request)).with(&extra)
+        };
         let first_attempt = x.sent_at.is_none();
         let sent = self.write_request(ex, conn, &message, end);
         extra.clear();

@@ -57,7 +57,7 @@ pub(crate) struct Endpoint {
     /// All connections, of any kind and state.
     pub(crate) connections: usize,
     /// Exchanges that wait for a connection.
-    pub(crate) waiting: VecDeque<Key<Exchange>>,
+    pub(crate) waiting: Waiting,
     /// One that stands alone could not be connected to so often in a row, and is left alone until then.
     pub(crate) failures: Retries,
     pub(crate) backoff: Option<Instant>,
@@ -74,6 +74,35 @@ pub(crate) struct Endpoint {
 pub(crate) enum Wire {
     Http1,
     Http2,
+}
+
+/// Exchanges that wait for a connection: who wants one of one kind does not hold up who wants one of the other.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    http1: VecDeque<Key<Exchange>>,
+    http2: VecDeque<Key<Exchange>>,
+}
+
+impl Waiting {
+    pub(crate) fn len(&self) -> usize {
+        self.http1.len() + self.http2.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn of(&mut self, wire: Wire) -> &mut VecDeque<Key<Exchange>> {
+        match wire {
+            Wire::Http1 => &mut self.http1,
+            Wire::Http2 => &mut self.http2,
+        }
+    }
+
+    /// All of them, who came first of each kind first.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Key<Exchange>> + use<> {
+        std::mem::take(&mut self.http1).into_iter().chain(std::mem::take(&mut self.http2))
+    }
 }
 
 impl Endpoint {
@@ -97,7 +126,7 @@ impl Endpoint {
             dialing_http1: 0,
             dialing_http2: 0,
             connections: 0,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             failures,
             backoff: None,
             unused: None,
@@ -174,7 +203,7 @@ impl Worker {
             self.met(io, Bound::EndpointQueue);
             return self.fail(io, ex, FailureKind::LoadShed, None);
         }
-        e.waiting.push_back(ex);
+        e.waiting.of(wire).push_back(ex);
         self.wait_until(ex, self.now + self.config.outbound.failfast_timeout);
         self.dial_more(io, endpoint);
     }
@@ -207,14 +236,7 @@ impl Worker {
         if e.backoff.is_some() {
             return;
         }
-        let (mut http1, mut http2) = (0, 0);
-        for ex in &e.waiting {
-            match self.exchanges.get(*ex).map(|x| x.wire) {
-                Some(Wire::Http1) => http1 += 1,
-                Some(Wire::Http2) => http2 += 1,
-                None => {}
-            }
-        }
+        let (http1, http2) = (e.waiting.http1.len(), e.waiting.http2.len());
         // One HTTP/2 connection takes many; only when it is there and full is another of use.
         let want_http2 = http2 > 0 && e.dialing_http2 == 0 && e.http2.len() < most_http2;
         let room = most_http1.saturating_sub(e.http1 + e.dialing_http1);
@@ -245,30 +267,27 @@ impl Worker {
 
     /// Lets those who wait for a connection have what there is now.
     pub(crate) fn serve_endpoint(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>) {
-        // In order, but who wants a connection of one kind does not hold up who wants one of the other.
-        let mut skipped = 0;
-        while let Some(e) = self.endpoints.get(endpoint)
-            && let Some(ex) = e.waiting.get(skipped).copied()
-        {
-            let found = match self.exchanges.get(ex).map(|x| x.wire) {
-                None => None,
-                Some(wire) => match self.free_connection(endpoint, wire) {
-                    Some(conn) => Some(conn),
-                    None => {
-                        skipped += 1;
-                        continue;
-                    }
-                },
-            };
-            if let Some(e) = self.endpoints.get_mut(endpoint) {
-                e.waiting.remove(skipped);
-            }
-            if let Some(conn) = found {
-                self.send_parked(io, ex, conn);
+        for wire in [Wire::Http1, Wire::Http2] {
+            while let Some(e) = self.endpoints.get_mut(endpoint)
+                && let Some(ex) = e.waiting.of(wire).front().copied()
+            {
+                if self.exchanges.get(ex).is_some() {
+                    let Some(conn) = self.free_connection(endpoint, wire) else { break };
+                    self.leave_queue(endpoint, wire);
+                    self.send_parked(io, ex, conn);
+                } else {
+                    self.leave_queue(endpoint, wire);
+                }
             }
         }
-        if skipped > 0 {
+        if self.endpoints.get(endpoint).is_some_and(|e| !e.waiting.is_empty()) {
             self.dial_more(io, endpoint);
+        }
+    }
+
+    fn leave_queue(&mut self, endpoint: Key<Endpoint>, wire: Wire) {
+        if let Some(e) = self.endpoints.get_mut(endpoint) {
+            e.waiting.of(wire).pop_front();
         }
     }
 
@@ -365,7 +384,7 @@ impl Worker {
         e.unused = None;
         e.backoff = None;
         let balancer = e.balancer.take();
-        let waiting = std::mem::take(&mut e.waiting);
+        let waiting = e.waiting.take();
         for id in e.idle.clone() {
             self.todo.push_back(Todo::Close(id, Closing::Clean));
         }

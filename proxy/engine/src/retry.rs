@@ -12,7 +12,7 @@ use weft_balance::Class;
 use weft_http::h2::Code;
 use weft_http::head::Method;
 use weft_policy::FailureKind;
-use weft_policy::outbound::Retry;
+use weft_policy::outbound::{Retry, RetryConditions};
 
 use crate::config::Backoff;
 use crate::counts::Counts;
@@ -37,6 +37,8 @@ pub(crate) struct Replay {
     /// How long an attempt may take to be answered; not the last one.
     timeout: Option<Duration>,
     backoff: Option<Backoff>,
+    /// Which responses call for another attempt, if the client said so and not the route.
+    conditions: Option<RetryConditions>,
     /// When the next attempt begins.
     pub(crate) at: Option<Instant>,
 }
@@ -55,8 +57,14 @@ impl Replay {
                 max: b.max(),
                 jitter: f64::from(b.jitter()),
             }),
+            conditions: None,
             at: None,
         }
+    }
+
+    /// Under these conditions instead of the route's.
+    pub(crate) fn under(self, conditions: RetryConditions) -> Self {
+        Self { conditions: Some(conditions), ..self }
     }
 
     /// Keeps a copy of content on its way to the server.
@@ -170,12 +178,13 @@ impl Worker {
 
     /// Whether a response calls for another attempt, by the conditions of its route.
     pub(crate) fn calls_for_retry(&self, ex: Key<Exchange>) -> bool {
-        let Some(x) = self.exchanges.get(ex).filter(|x| x.replay.is_some()) else { return false };
+        let Some(x) = self.exchanges.get(ex) else { return false };
+        let Some(replay) = &x.replay else { return false };
         let Counts::Outbound { plan, table, route, rule, .. } = &x.counts else { return false };
-        let Some(retry) = plan.retry(*table, *route, *rule) else { return false };
-        let grpc =
-            x.grpc_status.filter(|_| x.grpc).is_some_and(|s| retry.conditions.grpc.contains(u32::from(s)));
-        grpc || retry.conditions.status(x.status)
+        let by_route = || plan.retry(*table, *route, *rule).map(|r| &r.conditions);
+        let Some(conditions) = replay.conditions.as_ref().or_else(by_route) else { return false };
+        let grpc = x.grpc_status.filter(|_| x.grpc).is_some_and(|s| conditions.grpc.contains(u32::from(s)));
+        grpc || conditions.status(x.status)
     }
 
     /// Begins another attempt. False if there cannot be one: what there is of a response stands.

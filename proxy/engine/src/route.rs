@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use weft_http::fields::Kind;
 use weft_http::head::{Extra, Head, Version};
 use weft_policy::filter::{self, HeaderEdit, Verdict};
 use weft_policy::matching::{HttpMatch, Matches, PathRank};
-use weft_policy::outbound::{Distribution, Protocol, Routes, Timeouts};
+use weft_policy::outbound::{Distribution, Overrides, Protocol, Retry, Routes, Timeouts};
 use weft_policy::{FailureKind, Filter, HeaderLookup, RequestView, inbound};
 
 use crate::accept::{Client, Governed};
@@ -29,6 +30,8 @@ pub(crate) struct Chosen {
     /// The balancer that chooses its endpoint, if one does.
     pub(crate) balancer: Option<Key<Balancer>>,
     pub(crate) balanced: bool,
+    /// Whom the client wants its endpoint to be (`l5d-require-id`); rare.
+    pub(crate) required: Option<Box<str>>,
     /// Changes of its fields; rare.
     edits: Option<Box<Edits>>,
     /// The counters of HTTP towards its endpoint.
@@ -106,6 +109,17 @@ fn put_in(edit: &HeaderEdit, extra: &mut Extra) {
     }
 }
 
+/// Fields by which a client asks for other time-outs and retries, where a rule lets it.
+const OVERRIDES: [Kind; 7] = [
+    Kind::Timeout,
+    Kind::RequestTimeout,
+    Kind::ResponseTimeout,
+    Kind::RetryHttp,
+    Kind::RetryGrpc,
+    Kind::RetryLimit,
+    Kind::RetryTimeout,
+];
+
 /// What a rule of an outbound policy says, the kind of its routes left aside.
 struct Rule<'a> {
     route: usize,
@@ -113,6 +127,9 @@ struct Rule<'a> {
     filters: &'a [Filter],
     backends: &'a Distribution,
     timeouts: Timeouts,
+    retry: Option<&'a Retry>,
+    /// Clients may ask for other time-outs and retries.
+    overridable: bool,
     path: PathRank,
 }
 
@@ -189,15 +206,29 @@ impl Worker {
             return Err(RefusedRequest::because(FailureKind::BackendFailed, message.to_string()));
         }
         let mut chosen = Chosen { timeouts: rule.timeouts, ..Chosen::default() };
+        let most = self.config.limits.replay_bytes;
+        let mut replay = rule.retry.map(|retry| Box::new(Replay::new(retry, most)));
+        if rule.overridable {
+            let overrides = Overrides::from_headers(&fields);
+            if !overrides.is_empty() {
+                chosen.timeouts = overrides.timeouts(&rule.timeouts);
+                let retry = overrides.retry(rule.retry);
+                replay = retry.map(|retry| Box::new(Replay::new(&retry, most).under(retry.conditions)));
+            }
+        }
+        if let Some(required) = head.value(bytes, Kind::RequireId) {
+            chosen.required = Some(String::from_utf8_lossy(required).into());
+        }
         if let Dispatch::Balancer(balancer) = to {
             chosen.balancer = Some(balancer);
             chosen.balanced = true;
         }
         chosen.keep_edits([rule.filters, &picked.filters].into_iter());
         chosen.edit_request(head, bytes);
+        if rule.overridable {
+            OVERRIDES.iter().for_each(|kind| head.remove(*kind));
+        }
         let (route, rule) = (rule.route, rule.rule);
-        let most = self.config.limits.replay_bytes;
-        let replay = plan.retry(table, route, rule).map(|retry| Box::new(Replay::new(retry, most)));
         if let Some(x) = self.exchanges.get_mut(ex) {
             x.replay = replay;
             x.chosen = chosen;
@@ -310,6 +341,8 @@ fn rule<'a, M: Matches>(found: &weft_policy::outbound::Matched<'a, M>) -> Rule<'
         filters: &found.rule.filters,
         backends: &found.rule.backends,
         timeouts: found.rule.timeouts,
+        retry: found.rule.retry.as_ref(),
+        overridable: found.rule.allow_l5d_request_headers,
         path: HttpMatch::ANYTHING.path,
     }
 }
@@ -321,6 +354,8 @@ fn opaque_rule(rule: &weft_policy::outbound::TcpRule) -> Rule<'_> {
         filters: &rule.filters,
         backends: &rule.backends,
         timeouts: Timeouts::default(),
+        retry: None,
+        overridable: false,
         path: HttpMatch::ANYTHING.path,
     }
 }
