@@ -49,6 +49,27 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an error of a socket it is tried again this much later: 100 ms.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How often a free port is looked for that both UDP and TCP can have.
+const PORT_TRIES: usize = 16;
+
+/// Both sockets on one address. With port 0, on a port that is free for both.
+///
+/// # Errors
+/// The address cannot be had.
+pub async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener, SocketAddr)> {
+    let mut tries = 1..=PORT_TRIES;
+    loop {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        match UdpSocket::bind(bound).await {
+            Ok(socket) => return Ok((socket, listener, bound)),
+            // A free port was asked for, and this one is free for TCP only.
+            Err(_) if address.port() == 0 && tries.next().is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Answers DNS.
 #[derive(Clone)]
 pub struct Server {

@@ -1,12 +1,12 @@
 //! The control plane as a program of its own. `weft up` is the same inside the CLI.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use weft_controlplane::{
     config::{Options, Surroundings},
-    run::run,
+    run::{run, usage_problems},
 };
 
 /// Exit code for options that make no sense (sysexits.h).
@@ -37,10 +37,11 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(USAGE, [format!("--log-level {}: {error}", cli.log_level)]),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
     let config = match cli.options.resolve("weft-controlplane", &Surroundings::read()) {
         Ok(config) => config,
-        Err(problems) => return fail(USAGE, problems.0.iter().map(ToString::to_string)),
+        Err(problems) => return fail(USAGE, usage_problems(&cli.options, &problems)),
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

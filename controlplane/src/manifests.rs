@@ -162,7 +162,11 @@ impl Manifests {
             self.files.insert((*path).clone(), File::default());
         }
         if new.len() > room {
-            tracing::error!(limit = MAX_FILES, "there are more manifests than are read");
+            let problem = format!("and {} more: at most {MAX_FILES} manifests are read", new.len() - room);
+            events.push(Event::Problems(
+                "manifests".into(),
+                [Problem::file(&"manifests".into(), problem)].into(),
+            ));
         }
         for (path, file) in &mut self.files {
             match look.found.get(path) {
@@ -177,7 +181,6 @@ impl Manifests {
                     file.seen = None;
                     let problems: Arc<[Problem]> = [problem.clone()].into();
                     if file.problems != problems {
-                        tracing::error!("{problem}; what was in force stays");
                         file.problems = problems.clone();
                         file.read = None;
                         events.push(Event::Problems(name(path), problems));
@@ -190,7 +193,6 @@ impl Manifests {
         }
         for path in gone {
             if let Some(file) = self.files.remove(&path) {
-                tracing::info!(file = %path.display(), objects = file.objects.len(), "a manifest is gone");
                 events.extend(
                     file.objects.iter().map(|object| Event::Erased(object.kind(), object.id().clone())),
                 );
@@ -227,7 +229,6 @@ impl Manifests {
             events.extend(erased.map(|object| Event::Erased(object.kind(), object.id().clone())));
         }
         for (path, objects) in good {
-            tracing::info!(file = %path.display(), objects = objects.len(), "a manifest is in force");
             events.extend(objects.iter().cloned().map(Event::Written));
             events.push(Event::Problems(name(&path), [].into()));
             if let Some(file) = self.files.get_mut(&path) {
@@ -236,13 +237,8 @@ impl Manifests {
             }
         }
         for (path, problems) in bad {
-            for problem in &problems {
-                tracing::error!("{problem}");
-            }
             if let Some(file) = self.files.get_mut(&path) {
                 file.problems = problems.into();
-                let stay = file.objects.len();
-                tracing::error!(file = %path.display(), "a manifest is bad: {stay} objects of it that were good stay in force");
                 events.push(Event::Problems(name(&path), file.problems.clone()));
             }
         }

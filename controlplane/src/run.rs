@@ -37,7 +37,7 @@ use weft_store::{OpenError, Pool, Store, StoreError};
 
 use crate::{
     admin_http::{self, AdminTls, AdminTlsError, SocketError},
-    config::Config,
+    config::{self, Config, Options},
     dns::{
         self,
         forward::{Forwarder, UPSTREAM_TIMEOUT},
@@ -342,24 +342,21 @@ impl Listeners {
             Some(address) => tcp("admin HTTPS", "--admin-listen", address).await,
             None => None,
         };
-        let dns = tcp("DNS", "--dns-port", on(ports.dns)).await;
-        let mut dns_udp = None;
-        if let Some((_, address)) = dns {
-            match UdpSocket::bind(address).await {
-                Ok(socket) => dns_udp = Some(socket),
-                Err(source) => {
-                    errors.push(ListenError { what: "DNS", address, option: "--dns-port", source })
-                }
+        let dns = match dns::bind(on(ports.dns)).await {
+            Ok(bound) => Some(bound),
+            Err(source) => {
+                let address = on(ports.dns);
+                errors.push(ListenError { what: "DNS", address, option: "--dns-port", source });
+                None
             }
-        }
-        match (destination, policy, identity, metrics, dns, dns_udp, errors.is_empty()) {
+        };
+        match (destination, policy, identity, metrics, dns, errors.is_empty()) {
             (
                 Some(destination),
                 Some(policy),
                 Some(identity),
                 Some(metrics),
-                Some((dns_tcp, dns)),
-                Some(dns_udp),
+                Some((dns_udp, dns_tcp, dns)),
                 true,
             ) => Ok(Self {
                 addresses: Addressed {
@@ -521,7 +518,7 @@ impl RunError {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Manifests(problems) => problems.iter().map(ToString::to_string).collect(),
-            Self::Listen(errors) => errors.iter().map(|error| chain(error)).collect(),
+            Self::Listen(errors) => errors.iter().map(listen_line).collect(),
             Self::State(error) => vec![chain(self), error.advice()],
             Self::Registry(RegistryError::Store(error)) | Self::Authority(AuthorityError::Store(error)) => {
                 vec![chain(self), StoreError::advice(error).to_owned()]
@@ -529,6 +526,23 @@ impl RunError {
             _ => vec![chain(self)],
         }
     }
+}
+
+fn listen_line(error: &ListenError) -> String {
+    let advice = match error.source.kind() {
+        io::ErrorKind::PermissionDenied if error.address.port() < 1024 => "; ports below 1024 are for root",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    };
+    format!("{}{advice}", chain(error))
+}
+
+/// Everything that is wrong with what a program was given: its options, and its manifests too.
+#[must_use]
+pub fn usage_problems(options: &Options, problems: &config::Problems) -> Vec<String> {
+    let manifests = manifests::load(&options.manifests).err().unwrap_or_default();
+    let options = problems.0.iter().map(ToString::to_string);
+    options.chain(manifests.iter().map(ToString::to_string)).collect()
 }
 
 /// An error and its causes in one line.

@@ -19,12 +19,17 @@ fn resolve(flags: &str, resolv_conf: &str) -> Result<Config, String> {
 
 #[test]
 fn defaults_make_sense() {
-    let config = resolve("", "# none\nsearch example\nnameserver 192.0.2.53\nnameserver ::1\nnameserver\noptions x\n").unwrap();
+    let config =
+        resolve("", "# none\nsearch example\nnameserver 192.0.2.53\nnameserver ::1\nnameserver\noptions x\n")
+            .unwrap();
     assert_eq!((config.listen, config.advertise), (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()));
     assert_eq!(config.ports, PORTS);
     assert_eq!(config.admin, ADMIN_LISTEN.parse().ok());
     assert_eq!(config.upstreams, ["192.0.2.53:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
-    assert_eq!((config.lease_ttl, config.service_linger), (Duration::from_secs(15), Duration::from_secs(600)));
+    assert_eq!(
+        (config.lease_ttl, config.service_linger),
+        (Duration::from_secs(15), Duration::from_secs(600))
+    );
     assert_eq!(config.state, Path::new("/var/lib/weft"));
     assert_eq!(config.settings.cluster_domain.as_str(), "cluster.local");
     assert!(config.settings.cluster_networks.len() == 5, "both networks are private ones");

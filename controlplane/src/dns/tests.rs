@@ -231,9 +231,7 @@ struct Running {
 }
 
 async fn start(upstreams: Vec<SocketAddr>, patience: Duration) -> Running {
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
+    let (udp, tcp, address) = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let (stop, stopping) = watch::channel(false);
     let metrics = Arc::new(Metrics::default());
     let server = Server {
@@ -265,9 +263,7 @@ async fn ask_tcp(stream: &mut TcpStream, message: &Message) -> String {
 
 /// An upstream resolver that knows one address for every name, and lies first.
 async fn upstream() -> SocketAddr {
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
+    let (udp, tcp, address) = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let reply = |query: &[u8]| {
         let mut message = Message::from_vec(query).unwrap().into_response();
         let name = message.queries[0].name().clone();

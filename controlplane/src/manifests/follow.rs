@@ -37,7 +37,8 @@ pub async fn follow(
         if !due.is_empty() {
             metrics.manifest_reloads.increment();
             // Reading a large file takes longer than streams should wait.
-            let files = tokio::task::spawn_blocking(move || due.iter().map(|path| read(path)).collect()).await;
+            let files =
+                tokio::task::spawn_blocking(move || due.iter().map(|path| read(path)).collect()).await;
             match files {
                 Ok(files) => events.extend(manifests.replace(files)),
                 Err(error) => tracing::error!(%error, "manifests could not be read"),
@@ -58,6 +59,7 @@ async fn apply(
     if events.is_empty() {
         return;
     }
+    log(&events);
     let now = written(manifests);
     keep(registry, now.difference(services)).await;
     mesh.apply(events);
@@ -65,6 +67,27 @@ async fn apply(
         registry.release_service(id).await;
     }
     *services = now;
+}
+
+/// Says what happens: what is wrong as errors, what comes and goes as one line.
+fn log(events: &[Event]) {
+    let mut objects = [0u32; 2];
+    for event in events {
+        match event {
+            Event::Written(_) => objects[0] += 1,
+            Event::Erased(..) => objects[1] += 1,
+            Event::Problems(_, problems) => {
+                for problem in problems.iter() {
+                    tracing::error!("{problem}; what was last good stays in force");
+                }
+            }
+            _ => {}
+        }
+    }
+    let [written, erased] = objects;
+    if written + erased > 0 {
+        tracing::info!(written, erased, "manifests changed");
+    }
 }
 
 async fn keep(registry: &Registry, services: impl Iterator<Item = &Id>) {

@@ -208,7 +208,10 @@ async fn following_puts_changes_in_force() {
         };
         timeout(Duration::from_secs(5), wait).await.expect(what);
     };
-    dir.write("web.yaml", "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}");
+    dir.write(
+        "web.yaml",
+        "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {ports: [{port: 80}]}}",
+    );
     until("the service is there, with an address", &|facts| {
         facts.service(&Id::new("default", "web")).is_some_and(|service| !service.addresses.is_empty())
     })

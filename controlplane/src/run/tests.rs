@@ -55,7 +55,12 @@ impl Running {
     }
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, method: &str, path: &str, body: &str) -> (u16, String) {
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String) {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -77,7 +82,8 @@ async fn it_starts_ready_and_says_what_it_does() {
     let readiness: weft_admin_api::types::Readiness = serde_json::from_str(&body).unwrap();
     assert!(status == 200 && readiness.ready && readiness.checks.len() == 5, "{body}");
 
-    let (status, answer) = running.admin("PUT", "/registry/v1/workloads/default/web-0", r#"{"service":"web"}"#).await;
+    let (status, answer) =
+        running.admin("PUT", "/registry/v1/workloads/default/web-0", r#"{"service":"web"}"#).await;
     assert_eq!(status, 201, "{answer}");
     let told = answer["addresses"]["destination"]["address"].as_str().unwrap();
     assert_eq!(told, running.bound.destination.to_string());
@@ -86,7 +92,11 @@ async fn it_starts_ready_and_says_what_it_does() {
         "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local"
     );
     let (status, services) = running.admin("GET", "/v1/services", "").await;
-    assert_eq!((status, &services["items"][0]["host"]), (200, &"web.default.svc.cluster.local".into()), "{services}");
+    assert_eq!(
+        (status, &services["items"][0]["host"]),
+        (200, &"web.default.svc.cluster.local".into()),
+        "{services}"
+    );
     let (_, workloads) = running.admin("GET", "/v1/workloads", "").await;
     assert!(workloads["items"][0]["leaseUntil"].is_string(), "{workloads}");
 
@@ -95,15 +105,25 @@ async fn it_starts_ready_and_says_what_it_does() {
         context_token: r#"{"ns":"default","pod":"web-0"}"#.into(),
         ..Default::default()
     };
-    let mut client = DestinationClient::connect(format!("http://{}", running.bound.destination)).await.unwrap();
+    let mut client =
+        DestinationClient::connect(format!("http://{}", running.bound.destination)).await.unwrap();
     let mut stream = client.get(request).await.unwrap().into_inner();
     assert!(timeout(PATIENCE, stream.message()).await.unwrap().unwrap().is_some());
     let (_, proxies) = running.admin("GET", "/v1/proxies", "").await;
-    assert_eq!((&proxies["items"][0]["name"], &proxies["items"][0]["destinationStreams"]), (&"web-0".into(), &1.into()));
+    assert_eq!(
+        (&proxies["items"][0]["name"], &proxies["items"][0]["destinationStreams"]),
+        (&"web-0".into(), &1.into())
+    );
 
     let (status, page) = running.get("/metrics").await;
     assert_eq!(status, 200);
-    for line in ["weft_ready 1", "weft_registry_workloads 1", "weft_proxies 1", "weft_manifest_problems 0", "process_max_fds"] {
+    for line in [
+        "weft_ready 1",
+        "weft_registry_workloads 1",
+        "weft_proxies 1",
+        "weft_manifest_problems 0",
+        "process_max_fds",
+    ] {
         assert!(page.lines().any(|l| l.starts_with(line)), "{line} is not in\n{page}");
     }
     for line in page.lines().filter(|line| !line.starts_with('#')) {
@@ -142,7 +162,8 @@ async fn two_cannot_have_one_state() {
 #[tokio::test]
 async fn all_ports_that_are_taken_are_told_with_their_options() {
     let state = TempDir::new().unwrap();
-    let taken = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    let taken =
+        [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
     let [policy, dns] = taken.each_ref().map(|listener| listener.local_addr().unwrap().port());
     let mut config = config(state.path());
     config.ports.policy = policy;
@@ -150,7 +171,10 @@ async fn all_ports_that_are_taken_are_told_with_their_options() {
     let error = ControlPlane::start(config).await.err().unwrap();
     let lines = error.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with(&format!("policy cannot listen on 127.0.0.1:{policy} (--policy-port): ")), "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("policy cannot listen on 127.0.0.1:{policy} (--policy-port): ")),
+        "{lines:?}"
+    );
     assert!(lines[1].contains("(--dns-port)"), "{lines:?}");
     assert!(fs::read_dir(state.path()).unwrap().next().is_none(), "the state was not touched");
 }
@@ -160,7 +184,8 @@ async fn bad_manifests_are_a_usage_error_with_every_line() {
     let state = TempDir::new().unwrap();
     let path = state.path().join("bad.yaml");
     fs::write(&path, "kind: Servr\n---\nkind: Server\napiVersion: policy.linkerd.io/v1beta3\n").unwrap();
-    let error = ControlPlane::start(Config { manifests: vec![path], ..config(state.path()) }).await.err().unwrap();
+    let error =
+        ControlPlane::start(Config { manifests: vec![path], ..config(state.path()) }).await.err().unwrap();
     assert_eq!(error.exit_code(), 64);
     assert_eq!(error.lines().len(), 4, "{:#?}", error.lines());
 }
@@ -172,7 +197,8 @@ async fn a_manifest_that_goes_bad_is_shown_and_leaves_it_ready() {
     let path = dir.path().join("web.yaml");
     let good = "{apiVersion: policy.linkerd.io/v1beta3, kind: Server, metadata: {name: web}, spec: {port: 80, podSelector: {}}}";
     fs::write(&path, good).unwrap();
-    let running = Running::start(Config { manifests: vec![dir.path().to_owned()], ..config(state.path()) }).await;
+    let running =
+        Running::start(Config { manifests: vec![dir.path().to_owned()], ..config(state.path()) }).await;
     assert_eq!(running.get("/ready").await, (200, "ready\n".into()));
     fs::write(&path, good.replace("port: 80", "port: 0")).unwrap();
     let degraded = async {
@@ -185,8 +211,15 @@ async fn a_manifest_that_goes_bad_is_shown_and_leaves_it_ready() {
         }
     };
     let (status, body) = timeout(PATIENCE, degraded).await.expect("the problem shows");
-    assert_eq!((status, &*body), (200, "ready\nmanifests degraded: 1 problems; what was last good is in force\n"));
+    assert_eq!(
+        (status, &*body),
+        (200, "ready\nmanifests degraded: 1 problems; what was last good is in force\n")
+    );
     let (_, readiness) = running.admin("GET", "/v1/readiness", "").await;
-    assert_eq!((&readiness["problems"][0]["line"], &readiness["ready"]), (&1.into(), &true.into()), "{readiness}");
+    assert_eq!(
+        (&readiness["problems"][0]["line"], &readiness["ready"]),
+        (&1.into(), &true.into()),
+        "{readiness}"
+    );
     running.stop().await;
 }
