@@ -37,6 +37,12 @@ impl Counter {
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
+    /// Adds one, for as long as what is returned lives.
+    pub fn count(&self) -> Counted<'_> {
+        self.add(1);
+        Counted(self)
+    }
+
     /// Adds `change`, which may be negative.
     pub fn add(&self, change: i64) {
         self.0.fetch_add(change, Ordering::Relaxed);
@@ -46,6 +52,16 @@ impl Gauge {
     #[must_use]
     pub fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One that a [`Gauge`] counts for as long as this lives.
+#[derive(Debug)]
+pub struct Counted<'a>(&'a Gauge);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
     }
 }
 
@@ -100,6 +116,8 @@ pub struct DnsMetrics {
     pub refused: Counter,
     /// Packets that are no queries.
     pub malformed: Counter,
+    /// Queries that wait for an upstream resolver.
+    pub waiting: Gauge,
 }
 
 /// Everything that is counted.
@@ -146,6 +164,11 @@ impl Metrics {
         ] {
             text.sample("weft_dns_queries_total", &[("result", result)], counter.value());
         }
+        text.gauge(
+            "weft_dns_waiting",
+            "DNS queries that wait for an upstream resolver.",
+            dns.waiting.value(),
+        );
         text.counter(
             "weft_registry_leases_expired_total",
             "Workloads removed because their lease was not renewed.",

@@ -50,12 +50,6 @@ impl Forwarder {
         Self { upstreams: upstreams.into(), timeout, permits: Arc::new(Semaphore::new(MAX_FORWARDED)) }
     }
 
-    /// How many queries wait for an answer.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        MAX_FORWARDED - self.permits.available_permits()
-    }
-
     /// Passes a query on and gives the answer, with the query's own id.
     ///
     /// # Errors
@@ -73,6 +67,7 @@ impl Forwarder {
             metrics.refused.increment();
             return Err(NotForwarded::Failed);
         };
+        let _waiting = metrics.waiting.count();
         for upstream in &*self.upstreams {
             let asked = match transport {
                 Transport::Udp => timeout(self.timeout, ask_udp(*upstream, query)).await,

@@ -346,7 +346,7 @@ async fn the_number_of_waiting_queries_is_bounded() {
             tokio::spawn(async move { forwarder.forward(&bytes, Transport::Udp, &metrics).await })
         })
         .collect();
-    while forwarder.waiting() < forward::MAX_FORWARDED {
+    while metrics.waiting.value() < i64::try_from(forward::MAX_FORWARDED).unwrap() {
         tokio::task::yield_now().await;
     }
     assert_eq!(forwarder.forward(&bytes, Transport::Udp, &metrics).await, Err(NotForwarded::Failed));

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `PUT /registry/v1/workloads/{namespace}/{pod}` | registers, changes or renews; 201 if it is new |
 //! | `DELETE /registry/v1/workloads/{namespace}/{pod}` | removes; 204 also if there is none |
-//! | `GET /registry/v1/workloads` | `{"workloads": [{"namespace", "pod", "ttlSeconds"}]}` |
+//! | `GET /registry/v1/workloads/{namespace}/{pod}` | `{"namespace", "pod", "ttlSeconds"}`, or 404 |
+//! | `GET /registry/v1/workloads` | `{"workloads": […]}` |
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
     response::{IntoResponse, Response},
-    routing::{get, put},
+    routing::get,
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use weft_model::fact::Id;
 use weft_store::StoreError;
 
 use super::{
-    Moment, Registry, RegistryError,
+    Lease, Moment, Registry, RegistryError,
     api::{Registration, faults},
 };
 use crate::identity::CertifyError;
@@ -33,7 +34,7 @@ const MAX_BODY: usize = 64 * 1024;
 pub fn router(registry: Arc<Registry>) -> Router {
     Router::new()
         .route("/registry/v1/workloads", get(list))
-        .route("/registry/v1/workloads/{namespace}/{pod}", put(register).delete(remove))
+        .route("/registry/v1/workloads/{namespace}/{pod}", get(one).put(register).delete(remove))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(registry)
 }
@@ -96,14 +97,31 @@ async fn remove(
     }
 }
 
-async fn list(State(registry): State<Arc<Registry>>) -> Json<Workloads> {
-    let leases = registry.leases(Moment::now());
-    let listed = leases.into_iter().map(|(id, lease)| Listed {
+async fn one(
+    State(registry): State<Arc<Registry>>,
+    Path((namespace, pod)): Path<(String, String)>,
+) -> Response {
+    let id = Id::new(namespace, pod);
+    match registry.leases(Moment::now()).get(&id) {
+        Some(lease) => Json(listed(&id, lease)).into_response(),
+        None => {
+            let detail = Some(format!("there is no workload {id}"));
+            problem(StatusCode::NOT_FOUND, "not-found", "Not found", detail, None)
+        }
+    }
+}
+
+fn listed(id: &Id, lease: &Lease) -> Listed {
+    Listed {
         namespace: id.namespace.to_string(),
         pod: id.name.to_string(),
         ttl_seconds: lease.remaining.as_secs_f64(),
-    });
-    Json(Workloads { workloads: listed.collect() })
+    }
+}
+
+async fn list(State(registry): State<Arc<Registry>>) -> Json<Workloads> {
+    let leases = registry.leases(Moment::now());
+    Json(Workloads { workloads: leases.iter().map(|(id, lease)| listed(id, lease)).collect() })
 }
 
 fn refused(error: &RegistryError) -> Response {

@@ -216,10 +216,12 @@ async fn over_http_registering_is_idempotent() {
     assert_eq!((status, answer.get("joinToken")), (StatusCode::OK, None));
     let (status, list) = send(&kit, "GET", "", "").await;
     assert_eq!((status, &list["workloads"][0]["pod"]), (StatusCode::OK, &"web-0".into()));
+    assert_eq!(send(&kit, "GET", "/shop/web-0", "").await.1["pod"], "web-0");
     for _ in 0..2 {
         assert_eq!(send(&kit, "DELETE", "/shop/web-0", "").await.0, StatusCode::NO_CONTENT);
     }
     assert_eq!(send(&kit, "GET", "", "").await.1["workloads"], serde_json::json!([]));
+    assert_eq!(send(&kit, "GET", "/shop/web-0", "").await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

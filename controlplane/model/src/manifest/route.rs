@@ -45,7 +45,11 @@ pub(super) fn http(
     let hosts = hosts(spec, r);
     let rules = match spec.get("rules") {
         Some(list) => list.items(r, MAX_RULES, |at, r| http_rule(at, r, &meta.id.namespace)),
-        None => Vec::new(),
+        // The API's default: one rule for everything.
+        None => {
+            let (matches, filters, backends) = (Vec::new(), Vec::new(), Vec::new());
+            vec![HttpRule { matches, filters, backends, request_timeout: None }]
+        }
     };
     let traffic = Annotations(&meta.annotations).route(r);
     if r.count() > before {
@@ -111,6 +115,14 @@ fn parent(at: &At<'_>, r: &mut Reader, group: RouteGroup, own: &Arc<str>) -> Opt
                     return None;
                 }
                 Some(ParentRef::Service(id, port))
+            }
+            (_, "Service") => {
+                at.reject(r, "a Service is of group core: expected `group: core`");
+                None
+            }
+            (_, "Server") => {
+                at.reject(r, "a Server is of group policy.linkerd.io");
+                None
             }
             ("policy.linkerd.io", kind) => {
                 at.reject(r, format!("{kind} cannot be a parent; expected Server, or core Service"));

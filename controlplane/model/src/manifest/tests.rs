@@ -78,6 +78,36 @@ fn problems_over_the_bound_are_counted() {
     assert_eq!(problems.lines().last(), Some("many.yaml: and 100 more problems"));
 }
 
+/// Whatever a file becomes while somebody edits it, it is objects or problems, each in its place.
+#[test]
+fn edits_never_break_the_reader() {
+    use proptest::{prelude::*, test_runner::TestRunner};
+    let good = include_str!("golden/good.yaml");
+    let lines: Vec<&str> = good.lines().collect();
+    let edit = (
+        0..lines.len(),
+        0..lines.len(),
+        0..good.len(),
+        prop::sample::select(&[": ", "[", "}", "- ", "é", "\t", "&a ", "0", ""]),
+    );
+    let mut runner = TestRunner::new(ProptestConfig { cases: 300, ..ProptestConfig::default() });
+    let check = |(from, to, at, insert): (usize, usize, usize, &str)| {
+        let mut edited: Vec<&str> = lines.clone();
+        let line = edited.remove(from);
+        edited.insert(to.min(edited.len()), line);
+        let mut text = edited.join("\n");
+        let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.insert_str(at, insert);
+        if let Err(problems) = read(&Arc::from("edited.yaml"), &text) {
+            prop_assert!(!problems.is_empty());
+            let last = u32::try_from(text.lines().count()).unwrap() + 1;
+            prop_assert!(problems.iter().all(|problem| problem.source.at.line <= last), "{problems:?}");
+        }
+        Ok(())
+    };
+    runner.run(&edit, check).unwrap();
+}
+
 #[test]
 fn nothing_is_no_objects() {
     for text in ["", "---\n", "# only a comment\n", "---\n---\n"] {

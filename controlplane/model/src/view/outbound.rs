@@ -1,6 +1,9 @@
 //! What is done with connections to a target (`OutboundPolicies`).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use weft_names::{Meta, Port, ResourceRef};
 use weft_policy::{
@@ -56,9 +59,8 @@ impl View for Outbound {
             }
             Target::Address(address) => match lens.service_at(address.ip())? {
                 Some(service) => Ok(to_service(service, address.port(), &key.client, lens)),
-                None if lens.settings().cluster_networks.iter().any(|net| net.contains(address.ip())) => {
-                    Err(Absent::NotFound)
-                }
+                // Of a workload the profile says all there is to say, wherever its address is from.
+                None if is_inside(lens, address.ip())? => Err(Absent::NotFound),
                 None => Ok(Self::forward(
                     Arc::new(Meta::default_named("egress-fallback")),
                     Arc::new(Endpoint::plain(*address)),
@@ -66,6 +68,12 @@ impl View for Outbound {
             },
         }
     }
+}
+
+/// Whether an address is the mesh's own.
+fn is_inside(lens: &Lens<'_>, address: IpAddr) -> Result<bool, Absent> {
+    let is_workload = lens.workload_at(address)?.is_some();
+    Ok(is_workload || lens.settings().cluster_networks.iter().any(|net| net.contains(address)))
 }
 
 fn to_service(service: &Service, port: u16, client: &Arc<str>, lens: &Lens<'_>) -> Outbound {

@@ -264,6 +264,12 @@ fn outbound_policy_follows_the_kind_of_target() {
         Err(Absent::NotFound),
         "a workload's own address"
     );
+    mesh.0.apply([Event::Workload(workload("odd-0", "odd", "127.7.7.7").into())]);
+    assert_eq!(
+        mesh.outbound(address("127.7.7.7:80"), "default"),
+        Err(Absent::NotFound),
+        "of whatever network"
+    );
     let outside = mesh.outbound(address("192.0.2.1:443"), "default").unwrap();
     assert_eq!(outside.parent.to_string(), "default/egress-fallback");
 }
