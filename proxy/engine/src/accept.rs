@@ -27,7 +27,7 @@ use crate::discovery::Target;
 use crate::http1::Http1Server;
 use crate::io::{Accepted, Io, Note, Side};
 use crate::limits::Bound;
-use crate::metrics::labels::{NO_TLS_FROM_REMOTE, PORT_SKIPPED};
+use crate::metrics::labels::{LOOPBACK, NO_TLS_FROM_REMOTE, PORT_SKIPPED};
 use crate::metrics::{Detected, ErrorKind, Peer, Tls, TransportHeaderLabels, TransportLabels};
 use crate::ports::PortPolicy;
 use crate::slab::Key;
@@ -106,7 +106,10 @@ impl Worker {
             peer,
             target,
             policy: None,
-            tls: Tls::None(NO_TLS_FROM_REMOTE),
+            tls: Tls::None(match side {
+                Side::Outbound => LOOPBACK,
+                Side::Inbound => NO_TLS_FROM_REMOTE,
+            }),
             identity: None,
             direct: false,
             tunnelled: false,
@@ -393,7 +396,7 @@ impl Worker {
         };
         let labels =
             TransportHeaderLabels { session_protocol, target_port: port, target_name: None, client_id };
-        self.registry.transport_headers.block(&labels).connections.count();
+        self.blocks.transport_headers(&labels).connections.count();
         if self.govern_inbound(io, id, port).is_none() {
             return;
         }
@@ -571,7 +574,7 @@ impl Worker {
             server,
             endpoint: None,
         };
-        let transport = self.registry.transports.block(&labels);
+        let transport = self.blocks.transports(&labels);
         transport.opened.count();
         transport.open.up();
         conn.transport = Some(transport);

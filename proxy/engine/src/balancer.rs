@@ -119,7 +119,7 @@ impl Worker {
             core: weft_balance::Balancer::new(core),
             queue: VecDeque::new(),
             users: 1,
-            block: self.registry.balancers.block(&labels),
+            block: self.blocks.balancers(&labels),
         });
         if !asked {
             // A refused question is asked again by the next plan; until then requests fail fast.

@@ -66,6 +66,8 @@ pub(crate) struct Conn {
     pub(crate) deadline: Option<(Instant, Timeout)>,
     pub(crate) opened: Instant,
     pub(crate) transport: Option<Arc<Transport>>,
+    /// Of an outbound endpoint: whether it is in another zone, as an index of the counters of transfer cost.
+    pub(crate) zone: Option<usize>,
     /// Bytes last accounted for in [`Worker::buffered`].
     accounted: usize,
 }
@@ -162,6 +164,7 @@ impl Conn {
             deadline: None,
             opened: now,
             transport: None,
+            zone: None,
             accounted: 0,
         }
     }
@@ -232,6 +235,9 @@ impl Worker {
                 self.gauges.reads.count();
                 if let Some(transport) = &conn.transport {
                     transport.read.add(n as u64);
+                }
+                if let Some(counter) = conn.zone.and_then(|z| self.gauges.received_by_zone.get(z)) {
+                    counter.add(n as u64);
                 }
                 let (received, _) = scratch.split_at(n.min(scratch.len()));
                 self.received(io, id, received);

@@ -159,7 +159,6 @@ impl Worker {
         permit: &inbound::Permit<'_>,
         grpc: bool,
     ) -> (Arc<metrics::Permit>, Arc<metrics::InboundRoute>) {
-        let registry = Arc::clone(&self.registry);
         let route_index = permit.indices.0;
         let Some(client) = self.client_mut(id) else {
             return (Arc::default(), Arc::default());
@@ -180,7 +179,8 @@ impl Worker {
             tls: client.tls.clone(),
         };
         let route_labels = InboundRouteLabels { server: Arc::clone(permit.server), route: route_meta, grpc };
-        let found = (registry.permits.block(&labels), registry.inbound_routes.block(&route_labels));
+        let found = (self.blocks.permits(&labels), self.blocks.inbound_routes(&route_labels));
+        let Some(client) = self.client_mut(id) else { return found };
         client.permits.retain(|c| c.generation == generation);
         if client.permits.len() < CACHED_PERMITS {
             client.permits.push(CachedPermit {

@@ -241,12 +241,11 @@ impl Worker {
     }
 
     fn open_destination_transport(&mut self, id: Key<Conn>, endpoint: Key<Endpoint>) {
-        let registry = Arc::clone(&self.registry);
         let Some(e) = self.endpoints.get_mut(endpoint) else { return };
         let transport = match &e.transport {
             Some(transport) => Arc::clone(transport),
             None => {
-                let transport = registry.transports.block(&TransportLabels {
+                let transport = self.blocks.transports(&TransportLabels {
                     side: e.side,
                     peer: Peer::Destination,
                     target: e.target,
@@ -258,20 +257,26 @@ impl Worker {
                 transport
             }
         };
+        // Unknown, local, remote: as discovery labels it.
+        let zone = e.policy.as_ref().map(|policy| match policy.labels.get("zone_locality") {
+            Some("local") => 1,
+            Some("remote") => 2,
+            _ => 0,
+        });
         transport.opened.count();
         transport.open.up();
         if let Some(conn) = self.conns.get_mut(id) {
             conn.transport = Some(transport);
+            conn.zone = zone;
         }
     }
 
     /// The counters of HTTP towards an endpoint.
     pub(crate) fn endpoint_http(&mut self, endpoint: Key<Endpoint>) -> Option<Arc<metrics::Http>> {
-        let registry = &self.registry;
         let e = self.endpoints.get_mut(endpoint)?;
         if e.http.is_none() {
             let endpoint = e.policy.clone()?;
-            e.http = Some(registry.endpoints.block(&EndpointLabels { endpoint, tls: e.tls_label() }));
+            e.http = Some(self.blocks.endpoints(&EndpointLabels { endpoint, tls: e.tls_label() }));
         }
         e.http.clone()
     }

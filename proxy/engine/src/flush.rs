@@ -127,6 +127,9 @@ impl Worker {
         if let Some(transport) = &conn.transport {
             transport.written.add(sent);
         }
+        if let Some(counter) = conn.zone.and_then(|z| self.gauges.sent_by_zone.get(z)) {
+            counter.add(sent);
+        }
         result
     }
 

@@ -282,9 +282,10 @@ impl Worker {
             } else if let Some(ex) = client.exchange {
                 self.http1_response(io, id, ex, rest)
             } else {
-                // Bytes that nobody asked for: what they answer cannot be known.
-                self.todo.push_back(Todo::Close(id, Closing::Cut));
-                Looked::Stop(rest.len())
+                // Bytes that nobody asked for: what they answer cannot be known. At once, before somebody takes it
+                // from the pool.
+                self.close(io, id, Closing::Cut);
+                return bytes.len();
             };
             match looked {
                 Looked::At(n) => at += n,
@@ -346,17 +347,17 @@ impl Worker {
         let Stage::Http1Client(client) = &mut conn.stage else { return };
         client.reusable = false;
         let whole = client.decoder.take().is_some_and(|mut d| d.closed().is_ok());
-        let exchange = client.exchange;
-        if conn.input.is_empty() || whole {
-            self.todo.push_back(Todo::Close(id, Closing::Clean));
-        }
-        match exchange {
-            Some(ex) if whole => self.end_of(io, ex, Way::Response, None),
+        match client.exchange {
+            Some(ex) if whole => {
+                self.todo.push_back(Todo::Close(id, Closing::Clean));
+                self.end_of(io, ex, Way::Response, None);
+            }
             Some(ex) => {
                 self.todo.push_back(Todo::Close(id, Closing::Cut));
                 self.upstream_lost(io, ex, Lost::Broken);
             }
-            None => {}
+            // At once, before somebody takes it from the pool.
+            None => self.close(io, id, Closing::Clean),
         }
     }
 }

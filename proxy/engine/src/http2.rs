@@ -35,10 +35,10 @@ impl Http2 {
 impl Worker {
     /// The protocol of a connection is HTTP/2 from here on.
     pub(crate) fn start_http2(&mut self, io: &mut impl Io, id: Key<Conn>, role: Role) {
-        let config = Arc::clone(match role {
-            Role::Server => &self.http2_server,
-            Role::Client => &self.http2_client,
-        });
+        let config = match role {
+            Role::Server => Arc::clone(&self.http2_server),
+            Role::Client => self.http2_client_config(id),
+        };
         let now = since_start(self.now);
         let Some(conn) = self.conns.get_mut(id) else { return };
         let connection = Connection::new(role, config, conn.output.writer(&mut self.spare), now);
@@ -50,6 +50,34 @@ impl Worker {
         self.todo.push_back(Todo::Consume(id));
         self.tell_interest(io, id);
         self.http2_deadline(id);
+    }
+
+    /// How to speak with a server: as discovery says; quietly where it says nothing and the server is no proxy.
+    fn http2_client_config(&self, id: Key<Conn>) -> Arc<h2::Config> {
+        let endpoint = self.conns.get(id).and_then(|c| c.endpoint).and_then(|e| self.endpoints.get(e));
+        let Some(policy) = endpoint.and_then(|e| e.policy.as_ref()) else {
+            return Arc::clone(&self.http2_quiet_client);
+        };
+        let params = policy.http2;
+        if params.keep_alive.is_none() && params.flow_control.is_none() {
+            return Arc::clone(if policy.tls.is_some() {
+                &self.http2_client
+            } else {
+                &self.http2_quiet_client
+            });
+        }
+        let mut limits = self.config.limits.http;
+        if let Some(flow) = params.flow_control {
+            let http2 = &mut limits.http2;
+            http2.stream_window_bytes = flow.initial_stream_window_size.unwrap_or(http2.stream_window_bytes);
+            http2.connection_window_bytes =
+                flow.initial_connection_window_size.unwrap_or(http2.connection_window_bytes);
+        }
+        let keepalive = params.keep_alive.and_then(|k| {
+            let (interval, timeout) = (k.interval?, k.timeout.unwrap_or(self.config.keepalive_timeout));
+            Some(h2::Keepalive { interval, timeout, while_idle: k.while_idle })
+        });
+        Arc::new(h2::Config::new(limits.http2, limits.head).with_keepalive(keepalive))
     }
 
     /// Frames; how many bytes were used.

@@ -6,13 +6,25 @@
 //!
 //! The bounds of heads, chunks, HTTP/2 streams, resets and floods are the codecs' own: [`weft_http::limits`].
 
+/// Streams of one HTTP/2 connection, either way: between two proxies one connection carries the requests of all clients,
+/// so it has to take as many as they have under way.
+pub const STREAMS: u32 = 10_000;
+
+fn http() -> weft_http::limits::Limits {
+    let mut http = weft_http::limits::Limits::default();
+    http.http2.max_concurrent_streams = STREAMS;
+    http.http2.outgoing_streams = STREAMS;
+    http
+}
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $field:ident $bound:ident: $ty:ty = $default:expr;)*) => {
         /// The bounds of one worker.
         #[derive(Clone, Debug)]
         pub struct Limits {
             $($(#[$doc])* #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")] pub $field: $ty,)*
-            /// Bounds of heads, of HTTP/1 messages, and of HTTP/2 connections.
+            /// Bounds of heads, of HTTP/1 messages, and of HTTP/2 connections. The codecs' own defaults, but for
+            /// [`STREAMS`].
             pub http: weft_http::limits::Limits,
         }
 
@@ -20,7 +32,7 @@ macro_rules! limits {
             fn default() -> Self {
                 Self {
                     $($field: $default,)*
-                    http: weft_http::limits::Limits::default(),
+                    http: http(),
                 }
             }
         }

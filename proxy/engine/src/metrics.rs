@@ -12,6 +12,7 @@
 
 pub mod blocks;
 mod cells;
+mod interned;
 pub mod labels;
 mod registry;
 
@@ -20,6 +21,7 @@ pub use blocks::{
     Server, Transport, TransportHeaders, WorkerGauges,
 };
 pub use cells::{Counter, DIFFERENT_RESPONSES, Gauge, Histogram, Response, Responses};
+pub(crate) use interned::Blocks;
 pub use labels::{
     BalancerLabels, EndpointLabels, ErrorKind, InboundRouteLabels, ParentLabels, Peer, PermitLabels,
     RouteBackendLabels, RouteLabels, ServerLabels, Tls, TransportHeaderLabels, TransportLabels, WorkerLabels,

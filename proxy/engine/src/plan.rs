@@ -108,7 +108,7 @@ impl Worker {
                 *opaque_table = self.plan_tcp(io, routes.routes.iter().map(|r| &r.rules), &mut dispatches);
             }
         }
-        let parent = self.registry.parents.block(&ParentLabels { parent });
+        let parent = self.blocks.parents(&ParentLabels { parent });
         Plan { policy, parent, tables, dispatches }
     }
 
@@ -123,7 +123,7 @@ impl Worker {
         let mut table = Vec::with_capacity(routes.routes.len());
         for route in &routes.routes {
             let labels = RouteLabels { parent: Arc::clone(parent), route: Arc::clone(&route.meta), grpc };
-            let block = self.registry.outbound_routes.block(&labels);
+            let block = self.blocks.outbound_routes(&labels);
             let rules = route.rules.iter().map(|rule| RulePlan {
                 block: Some(Arc::clone(&block)),
                 backends: self.plan_backends(io, &rule.backends, Some(&labels), routes.accrual, dispatches),
@@ -172,7 +172,7 @@ impl Worker {
             dispatches.push(to);
             let block = route.map(|route| {
                 let labels = RouteBackendLabels { route: route.clone(), backend: Arc::clone(&backend.meta) };
-                self.registry.route_backends.block(&labels)
+                self.blocks.route_backends(&labels)
             });
             backends.push(BackendPlan { to, block });
         }

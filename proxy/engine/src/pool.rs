@@ -385,10 +385,12 @@ impl Worker {
         e.backoff = None;
         let balancer = e.balancer.take();
         let waiting = e.waiting.take();
-        for id in e.idle.clone() {
+        let (idle, http2) = (std::mem::take(&mut e.idle), e.http2.clone());
+        for id in idle {
+            self.gauges.idle_pooled.down();
             self.todo.push_back(Todo::Close(id, Closing::Clean));
         }
-        for id in e.http2.clone() {
+        for id in http2 {
             self.drain_http2(id);
         }
         for ex in waiting {

@@ -119,8 +119,8 @@ impl Worker {
         limiter.check(who, now).is_ok()
     }
 
-    fn server_block(&self, policy: &ServerPolicy, port: u16) -> Arc<Server> {
-        self.registry.servers.block(&ServerLabels { server: Arc::clone(&policy.meta), port })
+    fn server_block(&mut self, policy: &ServerPolicy, port: u16) -> Arc<Server> {
+        self.blocks.servers(&ServerLabels { server: Arc::clone(&policy.meta), port })
     }
 
     /// A port's policy has come, or another one: connections that it does not allow any more are cut.

@@ -24,7 +24,7 @@ use crate::discovery::Discovery;
 use crate::exchange::{Exchange, HeadScratch};
 use crate::io::{Accepted, Answer, Io, Note, SocketId};
 use crate::limits::Bound;
-use crate::metrics::{Registry, WorkerGauges, WorkerLabels};
+use crate::metrics::{Blocks, Registry, WorkerGauges, WorkerLabels};
 use crate::pool::Endpoint;
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
@@ -35,7 +35,7 @@ use weft_policy::outbound;
 /// One thread's share of the proxy: see [`crate`].
 pub struct Worker {
     pub(crate) config: Config,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) blocks: Blocks,
     pub(crate) gauges: Arc<WorkerGauges>,
     /// The time of the current event.
     pub(crate) now: Instant,
@@ -73,6 +73,8 @@ pub struct Worker {
 
     pub(crate) http2_server: Arc<h2::Config>,
     pub(crate) http2_client: Arc<h2::Config>,
+    /// Servers that did not ask for it are not sent PINGs: some take them for an attack.
+    pub(crate) http2_quiet_client: Arc<h2::Config>,
     /// The `date` field of this second.
     pub(crate) date: [u8; 29],
     dated: Option<Instant>,
@@ -108,7 +110,7 @@ impl Worker {
             while_idle: true,
         });
         let limits = config.limits.http;
-        // Clients of ours are asked only while something is going on; servers always, so that a dead one is known.
+        // Clients of ours are asked only while something is going on; peers always, so that a dead one is known.
         let http2 = |server: bool| {
             let keepalive = keepalive.map(|k| h2::Keepalive { while_idle: !server, ..k });
             h2::Config::new(limits.http2, limits.head).with_keepalive(keepalive)
@@ -139,13 +141,14 @@ impl Worker {
             heads: HeadScratch::default(),
             http2_server: Arc::new(http2(true)),
             http2_client: Arc::new(http2(false)),
+            http2_quiet_client: Arc::new(http2(false).with_keepalive(None)),
             date: h1::http_date(0),
             dated: None,
             identity: None,
             identity_generation: 0,
             draining: None,
             config,
-            registry,
+            blocks: Blocks::new(registry),
         };
         worker.ask_about_fixed_ports(io);
         worker
@@ -252,6 +255,7 @@ impl Worker {
             }
         }
         self.forget_idle_policies(io);
+        self.blocks.sweep(now);
         if self.draining.is_some_and(|since| now >= since + self.config.drain_grace) {
             self.end_of_grace(io);
         }

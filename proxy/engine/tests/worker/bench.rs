@@ -73,6 +73,9 @@ impl Io for World {
     fn write(&mut self, id: SocketId, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let s = self.sock(id);
         assert!(!s.closed, "nothing is written to a closed socket");
+        if s.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let all: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
         let n = all.len().min(s.room);
         s.room = s.room.saturating_sub(n);
@@ -236,6 +239,9 @@ impl Bench {
         let now = self.now();
         self.world.sock(id).broken = true;
         self.worker.readable(&mut self.world, id, now);
+        if !self.is_closed(id) && self.world.sock(id).interest.1 {
+            self.worker.writable(&mut self.world, id, now);
+        }
         self.settle();
     }
 

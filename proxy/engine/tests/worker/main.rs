@@ -6,3 +6,4 @@ mod answers;
 mod bench;
 mod bounds;
 mod lives;
+mod noise;
