@@ -201,7 +201,7 @@ impl Mesh {
         };
         let mut pod = Pod::create(&self.site, spec, listen).await.map_err(failed)?;
         let own_ip = self.site.network().is_none().then(|| pod.place.ip());
-        let addresses = self.addresses_for(&pod, workload);
+        let addresses = self.addresses_for(&pod, &workload.calls);
         let Some(arguments) = workload.program(own_ip, &addresses) else {
             pod.ready().await.map_err(failed)?;
             pod.set_ready(true).await;
@@ -260,25 +260,18 @@ impl Mesh {
         ports.filter_map(|(service, port)| Some((*service, (address(service)?, *port).into()))).collect()
     }
 
-    /// Where a workload's program finds others.
-    fn addresses_for(&self, pod: &Pod, workload: &Workload) -> Addresses {
+    /// Where a workload's program finds those it calls.
+    fn addresses_for(&self, pod: &Pod, calls: &[&'static str]) -> Addresses {
         if self.site.network().is_some() {
             return topology::by_name();
         }
-        let services: Vec<_> = self.services().into_values().collect();
-        let _ = services;
-        let listen = Listen::loopback(pod.place.ip(), &self.called(workload));
-        workload
-            .calls
-            .iter()
-            .zip(listen.targets)
-            .map(|(called, (listen, _))| (*called, listen.to_string()))
-            .collect()
+        let listen = Listen::loopback(pod.place.ip(), &self.called(calls));
+        calls.iter().zip(listen.targets).map(|(called, (listen, _))| (*called, listen.to_string())).collect()
     }
 
-    fn called(&self, workload: &Workload) -> Vec<SocketAddr> {
+    fn called(&self, calls: &[&'static str]) -> Vec<SocketAddr> {
         let services = self.services();
-        workload.calls.iter().filter_map(|called| services.get(called).copied()).collect()
+        calls.iter().filter_map(|called| services.get(called).copied()).collect()
     }
 
     /// Where the load generator finds services.
@@ -286,25 +279,24 @@ impl Mesh {
     /// # Errors
     /// There is no client.
     pub fn client_addresses(&self) -> Result<Addresses, MeshError> {
-        let workloads = topology::workloads();
-        let client = workloads.iter().find(|workload| workload.pod == topology::CLIENT);
-        let client = client.ok_or_else(|| MeshError::Unknown(topology::CLIENT.to_owned()))?;
-        Ok(self.addresses_for(self.pod(topology::CLIENT)?, client))
+        Ok(self.addresses_for(self.pod(topology::CLIENT)?, &topology::services()))
     }
 
-    /// The address on which a client's program reaches a service.
+    /// The address on which a workload's program reaches a service.
     ///
     /// # Errors
-    /// There is no client.
-    pub fn target(&self, service: &str) -> Result<SocketAddr, MeshError> {
+    /// There is no such workload or service.
+    pub fn target(&self, pod: &str, service: &str) -> Result<SocketAddr, MeshError> {
         let unknown = || MeshError::Unknown(service.to_owned());
-        match self.site.network() {
-            Some(_) => self.services().get(service).copied().ok_or_else(unknown),
-            None => {
-                let addresses = self.client_addresses()?;
-                addresses.get(service).and_then(|address| address.parse().ok()).ok_or_else(unknown)
-            }
+        if self.site.network().is_some() {
+            return self.services().get(service).copied().ok_or_else(unknown);
         }
+        let pod = self.pod(pod)?;
+        let workloads = topology::workloads();
+        let known = workloads.iter().find(|workload| workload.pod == pod.spec.name);
+        let calls = known.map_or_else(topology::services, |workload| workload.calls.clone());
+        let addresses = self.addresses_for(pod, &calls);
+        addresses.get(service).and_then(|address| address.parse().ok()).ok_or_else(unknown)
     }
 
     /// Addresses of all workloads.

@@ -212,7 +212,7 @@ fn hints(model: &mut Model, mesh: &Mesh) {
             2,
             ("a proxy's metrics", format!("{weft} exec shop-0 -- curl -s http://127.0.0.1:4191/metrics")),
         );
-    } else if let (Ok(shop), Ok(pod)) = (mesh.target("shop"), mesh.pod("shop-0")) {
+    } else if let (Ok(shop), Ok(pod)) = (mesh.target(topology::CLIENT, "shop"), mesh.pod("shop-0")) {
         hints.insert(
             1,
             (

@@ -28,7 +28,7 @@ pub struct Workload {
     flags: Vec<String>,
 }
 
-/// The service on which each of the demo's services listens.
+/// The port on which each of the demo's services listens.
 pub const PORTS: [(&str, u16); 5] =
     [("shop", 8080), ("prices", 50051), ("feed", 8081), ("stock", 7000), ("greeter", 2525)];
 
@@ -47,8 +47,13 @@ pub fn workloads() -> Vec<Workload> {
         calls: vec!["prices", "stock"],
         ..workload("shop-0", "shop", "HTTP/1.1 and HTTP/2")
     });
-    all.push(client(CLIENT, PORTS.iter().map(|(service, _)| *service).collect()));
+    all.push(client(CLIENT, services()));
     all
+}
+
+/// Every service.
+pub fn services() -> Vec<&'static str> {
+    PORTS.iter().map(|(service, _)| *service).collect()
 }
 
 /// A workload that only calls others.

@@ -10,6 +10,8 @@ use ratatui::{
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Columns of the table of workloads.
+const COLUMNS: usize = 11;
 /// Lines of news shown.
 const NEWS: usize = 3;
 
@@ -87,7 +89,12 @@ fn workload_table(frame: &mut Frame<'_>, area: Rect, rows: &[WorkloadRow], now: 
     let widths = [12, 7, 9, 8, 9, 9, 9, 6, 5, 12].map(Constraint::Length);
     let rows = rows.iter().map(|row| {
         if let Some(trouble) = &row.trouble {
-            return Row::new([Cell::from(row.pod.clone()).red(), Cell::from(trouble.clone()).red()]);
+            let cells = (0..COLUMNS).map(|column| match column {
+                0 => Cell::from(row.pod.clone()).red(),
+                column if column + 1 == COLUMNS => Cell::from(trouble.clone()).red(),
+                _ => number("-".into()),
+            });
+            return Row::new(cells);
         }
         let mutual = match row.mutual {
             Some(share) if share < 1.0 => Style::new().fg(Color::Yellow),
@@ -245,7 +252,7 @@ mod tests {
             |text: &str| row(text).split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
         assert_eq!(words("shop http/1.1"), "│shop http/1.1 50.0 100 0 - - - │");
         assert_eq!(words("shop-0"), "│shop-0 50.0 100 100% - - - 100% 3 23 h 53 min HTTP │");
-        assert!(row("feed-0").contains("does not"), "{screen:?}");
+        assert!(row("feed-0").contains("does not answer"), "{screen:?}");
         assert!(row("weft exec").contains("curl -s http://shop:8080/whoami"));
         assert!(row("a certificate was renewed").starts_with("0:02"));
     }

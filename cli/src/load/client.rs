@@ -150,7 +150,7 @@ impl Client {
             }
             (Protocol::Stock, Kept::Lines(lines)) => lines::stock(lines).await.map(|()| None),
             (Protocol::HalfClose, Kept::Lines(lines)) => lines::load(lines, 3).await.map(|()| None),
-            (Protocol::Greeter, Kept::Lines(lines)) => lines::greet(lines).await.map(|_| None),
+            (Protocol::Greeter, Kept::Lines(lines)) => lines::greet(lines).await.map(|()| None),
             // Connections are made for the protocol that uses them.
             _ => Err(Failure::unsent("no connection of this protocol")),
         }

@@ -3,7 +3,6 @@
 use crate::output::Table;
 use anstyle::{AnsiColor, Style};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 
 /// What was found out about one promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,20 +35,17 @@ impl Outcome {
         self.checks.push(check);
     }
 
-    /// One row per check, and a last line with the numbers.
-    pub fn render(&self) -> String {
-        let mut text = self.table().render(false);
+    /// How many hold.
+    pub fn summary(&self) -> String {
         let failed = self.checks.iter().filter(|check| !check.ok).count();
         let passed = self.checks.len() - failed;
         let seconds = self.checks.iter().map(|check| check.ms).sum::<u64>() / 1000;
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "\n{passed} hold, {failed} do not, in {seconds} s");
-        text
+        format!("{passed} hold, {failed} do not, in {seconds} s")
     }
 
     /// The rows alone.
     pub fn table(&self) -> Table {
-        let mut table = Table::new(["", "CHECK", "EXPECTED", "OBSERVED", "TOOK"]);
+        let mut table = Table::new(["OK", "CHECK", "EXPECTED", "OBSERVED", "TOOK"]);
         for check in &self.checks {
             let mark = if check.ok { "ok" } else { "NO" };
             let took = format!("{} ms", check.ms);
@@ -60,22 +56,44 @@ impl Outcome {
 }
 
 impl Check {
-    /// One line, as soon as it is made.
-    pub fn line(&self) -> String {
+    /// As soon as it is made: its mark, name and time, then what was observed, wrapped to `width` columns.
+    pub fn lines(&self, width: usize) -> String {
         let (style, mark) = if self.ok {
             (Style::from(AnsiColor::Green.on_default()), "ok")
         } else {
             (AnsiColor::Red.on_default().bold(), "NO")
         };
         let Self { id, expected, observed, ms, .. } = self;
-        let seconds = *ms / 100;
-        let took = format!("{}.{} s", seconds / 10, seconds % 10);
-        if self.ok {
-            format!("{style}{mark}{style:#} {id:<22} {took:>7}  {observed}")
-        } else {
-            format!("{style}{mark}{style:#} {id:<22} {took:>7}  {observed}\n{:35}expected: {expected}", "")
+        let tenths = *ms / 100;
+        let took = format!("{}.{} s", tenths / 10, tenths % 10);
+        let mut text = format!("{style}{mark}{style:#}  {id:<22}{took:>7}  ");
+        let told = if self.ok { observed.clone() } else { format!("{observed}\nexpected: {expected}") };
+        let rest = width.saturating_sub(INDENT).max(MIN_TEXT);
+        let lines: Vec<_> = told.lines().flat_map(|line| wrap(line, rest)).collect();
+        text.push_str(&lines.join(&format!("\n{:INDENT$}", "")));
+        text
+    }
+}
+
+/// Columns before what was observed.
+const INDENT: usize = 35;
+/// What was observed gets at least so many columns.
+const MIN_TEXT: usize = 30;
+
+/// Breaks a line at blanks.
+fn wrap(line: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split(' ') {
+        match lines.last_mut() {
+            Some(last) if last.is_empty() => last.push_str(word),
+            Some(last) if last.chars().count() + 1 + word.chars().count() <= width => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
         }
     }
+    lines
 }
 
 #[cfg(test)]
@@ -113,16 +131,26 @@ mod tests {
         outcome.push(check("http1", true));
         outcome.push(check("drain", false));
         assert_eq!(
-            outcome.render(),
+            outcome.table().render(false),
             "\
-    CHECK  EXPECTED  OBSERVED     TOOK
+OK  CHECK  EXPECTED  OBSERVED     TOOK
 ok  http1  0 failed  3 failed  1200 ms
 NO  drain  0 failed  3 failed  1200 ms
-
-1 hold, 1 do not, in 2 s
 "
         );
-        let line = anstream::adapter::strip_str(&check("drain", false).line()).to_string();
-        assert_eq!(line.lines().next().unwrap(), "NO drain                    1.2 s  3 failed");
+    }
+
+    #[test]
+    fn lines_are_wrapped() {
+        let long = Check {
+            observed: "one two three four five six seven eight nine".into(),
+            ..check("drain", false)
+        };
+        let text = anstream::adapter::strip_str(&long.lines(66)).to_string();
+        let expected = "\
+NO  drain                   1.2 s  one two three four five six
+                                   seven eight nine
+                                   expected: 0 failed";
+        assert_eq!(text, expected);
     }
 }

@@ -38,6 +38,8 @@ pub struct Findings {
     pub connections: u64,
     /// Those of them on which both hellos were TLS 1.3.
     pub tls13: u64,
+    /// Those on which nobody said anything: refused ones.
+    pub silent: u64,
     /// Bytes of application data records between workloads.
     pub encrypted: u64,
     /// Connections with bytes that were not seen, or beyond the number that is watched.
@@ -70,6 +72,7 @@ struct Direction {
     records: Records,
     waiting: BTreeMap<u32, Vec<u8>>,
     waiting_bytes: usize,
+    spoke: bool,
 }
 
 impl Wire {
@@ -95,6 +98,7 @@ impl Wire {
             findings.encrypted += flow.encrypted();
             let broken = !flow.judged || !flow.client.waiting.is_empty() || !flow.server.waiting.is_empty();
             findings.gaps += u64::from(broken);
+            findings.silent += u64::from(!flow.client.spoke && !flow.server.spoke);
         }
         findings
     }
@@ -148,6 +152,7 @@ impl Wire {
         if segment.payload.is_empty() {
             return;
         }
+        direction.spoke = true;
         if !flow.judged {
             return;
         }
@@ -177,7 +182,10 @@ impl Wire {
                 self.findings.gaps += 1;
                 return false;
             }
-            Some(earlier) => self.findings.encrypted += earlier.encrypted(),
+            Some(earlier) => {
+                self.findings.encrypted += earlier.encrypted();
+                self.findings.silent += u64::from(!earlier.client.spoke && !earlier.server.spoke);
+            }
             None => {}
         }
         self.findings.connections += 1;
@@ -209,7 +217,13 @@ impl Flow {
 
 impl Direction {
     fn new(role: Role) -> Self {
-        Self { next: None, records: Records::new(role), waiting: BTreeMap::new(), waiting_bytes: 0 }
+        Self {
+            next: None,
+            records: Records::new(role),
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            spoke: false,
+        }
     }
 
     /// Takes a segment's bytes in their turn. False if too many wait for bytes that did not come.

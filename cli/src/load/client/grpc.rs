@@ -110,12 +110,18 @@ impl Answer {
         }
     }
 
+    /// What the server, or a proxy, says about a status.
+    fn explanation(&self) -> &str {
+        let field = self.trailers.get("grpc-message").or_else(|| self.head.get("grpc-message"));
+        field.and_then(|value| value.to_str().ok()).unwrap_or("no grpc-message")
+    }
+
     /// Reads to the end, and gives the trailers of a call that went well.
     async fn end(&mut self) -> Result<HeaderMap, Failure> {
         while self.message().await?.is_some() {}
         match grpc::status(&self.trailers).or_else(|| grpc::status(&self.head)) {
             Some(grpc::OK) => Ok(std::mem::take(&mut self.trailers)),
-            Some(status) => Err(Failure::sent(format!("grpc-status {status}"))),
+            Some(status) => Err(Failure::sent(format!("grpc-status {status}: {}", self.explanation()))),
             None => Err(Failure::sent("no grpc-status")),
         }
     }

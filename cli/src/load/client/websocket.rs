@@ -25,9 +25,17 @@ pub async fn open(stream: TcpStream, authority: &str) -> Result<Socket, Failure>
 /// # Errors
 /// The connection broke, or something else came.
 pub async fn echo(socket: &mut Socket, text: &str) -> Result<(), Failure> {
-    socket.send(Message::text(text)).await.map_err(|e| failure(&e))?;
+    say(socket, text).await?;
     let answer = next(socket).await?;
     if answer == text { Ok(()) } else { Err(Failure::wrong("another text")) }
+}
+
+/// Sends a text.
+///
+/// # Errors
+/// The connection broke.
+pub async fn say(socket: &mut Socket, text: &str) -> Result<(), Failure> {
+    socket.send(Message::text(text)).await.map_err(|e| failure(&e))
 }
 
 /// The next text.
