@@ -33,6 +33,9 @@ pub struct Config {
     pub keepalive_interval: Option<Duration>,
     /// How long they may take to answer. Default: 3 s.
     pub keepalive_timeout: Duration,
+    /// How long an HTTP peer may take nothing of what is for it (a full socket, a window of zero) before it is given up.
+    /// Opaque connections may stand still for ever. Default: 5 min.
+    pub stall_timeout: Duration,
     /// How long open connections may go on after [`crate::Worker::drain`] (`SHUTDOWN_GRACE_PERIOD`). Default: 2 min.
     pub drain_grace: Duration,
 }
@@ -151,6 +154,7 @@ impl Config {
             discard_timeout: Duration::from_secs(5),
             keepalive_interval: Some(Duration::from_secs(10)),
             keepalive_timeout: Duration::from_secs(3),
+            stall_timeout: Duration::from_secs(300),
             drain_grace: Duration::from_secs(120),
         }
     }

@@ -130,6 +130,8 @@ pub(crate) enum Timeout {
     Discard,
     /// Our PING's acknowledgement, or time to send one.
     KeepAlive,
+    /// Room for the output.
+    Stall,
 }
 
 /// How to close.

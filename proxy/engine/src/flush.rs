@@ -65,11 +65,12 @@ impl Worker {
         if conn.connecting() {
             return;
         }
-        match self.send(io, id) {
-            Ok(()) => {}
+        let moved = match self.send(io, id) {
+            Ok(moved) => moved,
             Err(e) => return self.broken(io, id, &e),
-        }
+        };
         self.account(id);
+        self.watch_stall(id, moved);
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.pending() == 0 {
             if std::mem::take(&mut conn.awaited) {
@@ -87,9 +88,9 @@ impl Worker {
         self.tell_interest(io, id);
     }
 
-    /// Sends what the socket takes.
-    pub(crate) fn send(&mut self, io: &mut impl Io, id: Key<Conn>) -> io::Result<()> {
-        let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
+    /// Sends what the socket takes; whether that was something.
+    pub(crate) fn send(&mut self, io: &mut impl Io, id: Key<Conn>) -> io::Result<bool> {
+        let Some(conn) = self.conns.get_mut(id) else { return Ok(false) };
         let mut socket = Socket { io, id: conn.socket, writes: 0, sent: 0 };
         let result = match &mut conn.security {
             Security::Plain => loop {
@@ -130,7 +131,22 @@ impl Worker {
         if let Some(counter) = conn.zone.and_then(|z| self.gauges.sent_by_zone.get(z)) {
             counter.add(sent);
         }
-        result
+        result.map(|()| sent > 0)
+    }
+
+    /// An HTTP/1 peer has a while to take some of what is for it. (HTTP/2 has a clock of its own: `keepalive`.)
+    fn watch_stall(&mut self, id: Key<Conn>, moved: bool) {
+        let Some(conn) = self.conns.get(id) else { return };
+        let stalls =
+            conn.pending() > 0 && matches!(conn.stage, Stage::Http1Server(_) | Stage::Http1Client(_));
+        match conn.deadline {
+            Some((_, Timeout::Stall)) if stalls && !moved => {}
+            None | Some((_, Timeout::Stall)) if stalls => {
+                self.set_deadline(id, Some((self.now + self.config.stall_timeout, Timeout::Stall)));
+            }
+            Some((_, Timeout::Stall)) => self.set_deadline(id, None),
+            _ => {}
+        }
     }
 
     fn shut_down(&mut self, io: &mut impl Io, id: Key<Conn>) {

@@ -330,6 +330,26 @@ impl Worker {
         }
     }
 
+    /// A stream whose peer has opened no window for too long is given up; the slowest first, one at a time.
+    fn give_up_stalled_stream(&mut self, io: &mut impl Io, id: Key<Conn>) {
+        let latest = since_start(self.now).saturating_sub(self.config.stall_timeout);
+        let Some(conn) = self.conns.get(id) else { return };
+        let Stage::Http2(http2) = &conn.stage else { return };
+        let Some((stream, _)) = http2.connection.longest_blocked().filter(|(_, since)| *since < latest)
+        else {
+            return;
+        };
+        let ex = http2.connection.owner(stream).and_then(|owner| self.exchange_at(owner));
+        self.gauges.slow_clients.count();
+        self.reset_leg(Leg { conn: id, stream: Some(stream) }, Code::CANCEL);
+        if let Some(ex) = ex {
+            match self.conns.get(id).map(|c| c.endpoint.is_some()) {
+                Some(true) => self.upstream_lost(io, ex, Lost::Malformed),
+                _ => self.cancelled(io, ex),
+            }
+        }
+    }
+
     /// The codec's own time has come: to ask whether the peer is there, or to give it up.
     pub(crate) fn keepalive(&mut self, io: &mut impl Io, id: Key<Conn>) {
         let now = since_start(self.now);
@@ -339,7 +359,10 @@ impl Worker {
         conn.output.release_if_empty(&mut self.spare);
         self.mark(id);
         match result {
-            Ok(()) => self.http2_deadline(id),
+            Ok(()) => {
+                self.give_up_stalled_stream(io, id);
+                self.http2_deadline(id);
+            }
             Err(error) => {
                 self.http2_over(io, id, error);
                 if matches!(error, h2::ConnectionError::KeepaliveTimeout) {

@@ -397,6 +397,11 @@ impl Worker {
             Timeout::Idle => self.close(io, id, Closing::Clean),
             Timeout::Discard => self.close(io, id, Closing::Cut),
             Timeout::KeepAlive => self.keepalive(io, id),
+            Timeout::Stall => {
+                self.gauges.slow_clients.count();
+                let e = io::Error::from(io::ErrorKind::TimedOut);
+                self.broken(io, id, &e);
+            }
         }
     }
 

@@ -90,6 +90,23 @@ fn idle_connections_expire() {
 }
 
 #[test]
+fn who_takes_nothing_is_given_up() {
+    let mut b = Bench::new(|_| {});
+    let client = b.forwarded_client();
+    b.world.socks[client.0 as usize].room = 10;
+    b.sends(client, GET);
+    let server = b.connects(0);
+    b.sends(server, OK);
+    b.pass(Duration::from_secs(299));
+    b.takes(client, 10);
+    b.pass(Duration::from_secs(299));
+    assert!(!b.is_closed(client), "it is slow, but it takes something");
+    b.pass(Duration::from_secs(2));
+    assert!(b.is_reset(client));
+    assert_eq!(b.gauges(|g| (g.slow_clients.get(), g.buffered_bytes.get())), (1, 0));
+}
+
+#[test]
 fn an_upgrade_becomes_a_tunnel() {
     let mut b = Bench::new(|_| {});
     let client = b.forwarded_client();
