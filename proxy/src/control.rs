@@ -1,7 +1,7 @@
 //! The control thread's part: answers to the workers' questions, from streams of the control plane, and the certificate.
 //!
 //! A worker asks ([`Question`]); the first question about a subject starts a task that follows its streams
-//! ([`subjects`]); what the streams come to goes to every worker that asked, now and at each change. When the last of them
+//! (`control/subjects.rs`); what the streams come to goes to every worker that asked, now and at each change. When the last of them
 //! forgets the subject, the task ends. A dead control plane changes nothing: tasks reconnect with backoff and what they
 //! published stays in force.
 
@@ -85,8 +85,8 @@ impl Shared {
         let secure = Secure::new(roots.clone(), identity.subscribe());
         let side = &config.outbound.side;
         Ok(Self {
-            destination: channel::channel(&config.control.destination, side, secure.clone())?,
-            policy: channel::channel(&config.control.policy, side, secure)?,
+            destination: channel::channel(&config.control.destination, side, mark, secure.clone())?,
+            policy: channel::channel(&config.control.policy, side, mark, secure)?,
             limits: StreamLimits {
                 initial: config.control.stream_initial_timeout,
                 idle: config.control.stream_idle_timeout,
@@ -114,7 +114,7 @@ impl Shared {
         roots: &Roots,
     ) -> Result<Channel, tonic::transport::Error> {
         let secure = Secure::new(roots.clone(), self.identity.subscribe());
-        channel::channel(&config.control.identity, &config.outbound.side, secure)
+        channel::channel(&config.control.identity, &config.outbound.side, config.socket_mark, secure)
     }
 
     /// The latest certificate.
