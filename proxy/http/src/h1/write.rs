@@ -2,7 +2,7 @@
 
 use super::framing::Framing;
 use crate::fields::Kind;
-use crate::head::{Malformed, Method, Outgoing, Target, Version, syntax};
+use crate::head::{Malformed, Method, Outgoing, Section, Target, Version, syntax};
 
 /// The interim response that a client that sent `expect: 100-continue` waits for (RFC 9110 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -199,10 +199,12 @@ fn request_line(out: &mut Vec<u8>, message: &Outgoing<'_>, options: &Options<'_>
 
 fn fields(out: &mut Vec<u8>, message: &Outgoing<'_>, options: &Options<'_>) -> Result<(), Malformed> {
     let mut cookies = message.head.facts.cookies;
+    let mut te = false;
     for field in message.fields() {
         match field.kind {
-            // Written below as the framing wants it; and `te` would concern this connection.
-            Kind::ContentLength | Kind::Te | Kind::TransferEncoding => {}
+            // Written below as the framing wants it.
+            Kind::ContentLength | Kind::TransferEncoding => {}
+            Kind::Te => te = message.head.section == Section::Request && options.version == Version::Http11,
             // HTTP/2 splits what HTTP/1 must have in one line (RFC 9113 8.2.3).
             Kind::Cookie if message.head.facts.cookies > 1 => {
                 if cookies == message.head.facts.cookies {
@@ -226,6 +228,8 @@ fn fields(out: &mut Vec<u8>, message: &Outgoing<'_>, options: &Options<'_>) -> R
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     match options.connection {
+        // We pass trailers on, so a server may be told that they are welcome (RFC 9110 10.1.4).
+        Connection::Unsaid if te => out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n"),
         Connection::Unsaid => {}
         Connection::Close => out.extend_from_slice(b"connection: close\r\n"),
         Connection::KeepAlive => out.extend_from_slice(b"connection: keep-alive\r\n"),

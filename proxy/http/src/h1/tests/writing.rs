@@ -26,9 +26,24 @@ fn rewritten(bytes: &str, change: impl FnOnce(&mut Options<'_>)) -> String {
 #[test]
 fn rfc9110_7_6_1_hop_by_hop_fields_do_not_go_on() {
     let bytes = "GET /p HTTP/1.1\r\nHost: h\r\nConnection: close, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
-        Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\nTE: trailers\r\nX-End: 2\r\n\
+        Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\nTE: gzip\r\nX-End: 2\r\n\
         l5d-orig-proto: HTTP/1.1\r\nl5d-client-id: evil\r\nl5d-require-id: x\r\nAccept: */*\r\n\r\n";
     assert_eq!(rewritten(bytes, |_| {}), "GET /p HTTP/1.1\r\nhost: h\r\nX-End: 2\r\nAccept: */*\r\n\r\n");
+}
+
+#[test]
+fn rfc9110_10_1_4_a_server_learns_that_trailers_are_welcome() {
+    for (said, expected) in [
+        ("TE: trailers", "te: trailers\r\nconnection: te\r\n"),
+        ("Connection: TE\r\nTE: gzip, trailers", "te: trailers\r\nconnection: te\r\n"),
+        ("TE: gzip", ""),
+    ] {
+        let bytes = format!("GET / HTTP/1.1\r\nhost: h\r\n{said}\r\n\r\n");
+        assert_eq!(rewritten(&bytes, |_| {}), format!("GET / HTTP/1.1\r\nhost: h\r\n{expected}\r\n"), "{said}");
+        // Where the connection is to be used otherwise, or by a version without trailers, they are not asked for.
+        assert!(!rewritten(&bytes, |o| o.connection = Connection::Close).contains("te:"), "{said}");
+        assert!(!rewritten(&bytes, |o| o.version = Version::Http10).contains("te:"), "{said}");
+    }
 }
 
 #[test]
