@@ -184,7 +184,7 @@ pub struct Facts {
 /// The head of a message or its trailers, as ranges of a buffer.
 ///
 /// Parts of the start line that a message does not have are empty ranges.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Head {
     /// Request, response or trailers.
     pub section: Section,
@@ -218,6 +218,38 @@ pub struct Head {
     /// Field lines seen, kept or not.
     pub(crate) seen: u32,
     pub(crate) pseudos: u8,
+}
+
+impl Clone for Head {
+    fn clone(&self) -> Self {
+        let mut head = Self::default();
+        head.clone_from(self);
+        head
+    }
+
+    /// Uses what is allocated already: heads are copied for every request that may have to be sent again.
+    fn clone_from(&mut self, source: &Self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clone_from(&source.fields);
+        *self = Self {
+            fields,
+            section: source.section,
+            version: source.version,
+            method: source.method,
+            target: source.target,
+            status: source.status,
+            method_name: source.method_name,
+            path: source.path,
+            scheme: source.scheme,
+            authority: source.authority,
+            reason: source.reason,
+            protocol: source.protocol,
+            facts: source.facts,
+            fault: source.fault,
+            seen: source.seen,
+            pseudos: source.pseudos,
+        };
+    }
 }
 
 impl Head {
