@@ -78,8 +78,14 @@ pub enum RunError {
     #[error("starting the control thread")]
     Tokio(#[source] std::io::Error),
     /// A port of the data path.
-    #[error(transparent)]
-    Bind(#[from] runtime::BindError),
+    #[error("{variable} cannot be used")]
+    Bind {
+        /// Where the address comes from.
+        variable: &'static str,
+        /// Which, and why not.
+        #[source]
+        source: runtime::BindError,
+    },
     /// The admin port.
     #[error("cannot listen on {address}, from LINKERD2_PROXY_ADMIN_LISTEN_ADDR")]
     Admin {
@@ -116,7 +122,8 @@ pub async fn run(config: Config, log: log::LogHandle) -> Result<(), RunError> {
 
     // Ports first: one that is taken is told before anything else happens.
     let settings = runtime_config(&config);
-    let listeners = Listeners::bind(&settings)?;
+    let listeners = Listeners::bind(&settings)
+        .map_err(|source| RunError::Bind { variable: listen_variable(&config, &source), source })?;
     let admin_listener = TcpListener::bind(config.admin_listen)
         .await
         .map_err(|source| RunError::Admin { address: config.admin_listen, source })?;
@@ -155,6 +162,17 @@ pub async fn run(config: Config, log: log::LogHandle) -> Result<(), RunError> {
     let why = stop.wait().await;
     drain(&mut threads, why, config.shutdown_grace).await;
     Ok(())
+}
+
+/// The variable that a listening address comes from.
+fn listen_variable(config: &Config, error: &runtime::BindError) -> &'static str {
+    if !error.outbound {
+        "LINKERD2_PROXY_INBOUND_LISTEN_ADDR"
+    } else if config.outbound_targets.iter().any(|(listen, _)| *listen == error.address) {
+        "WEFT_OUTBOUND_TARGETS"
+    } else {
+        "LINKERD2_PROXY_OUTBOUND_LISTEN_ADDRS (or _ADDR)"
+    }
 }
 
 /// One worker per data thread.
