@@ -484,8 +484,8 @@ impl World {
             if next > 3_600 * SECOND {
                 break;
             }
-            // Whatever is still there four minutes after the last client has gone is there for ever.
-            if quiet_since.is_some_and(|since| next > since + 240 * SECOND) {
+            // Whatever is still there six minutes after the last client has gone, the longest of all times being over, is there for ever.
+            if quiet_since.is_some_and(|since| next > since + 400 * SECOND) {
                 break;
             }
             self.net.now = next.max(self.net.now + 1);
