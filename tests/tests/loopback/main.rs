@@ -4,3 +4,11 @@
 
 mod matrix;
 mod start;
+mod tls;
+
+use weft_tests::policy::Speaks;
+
+/// Where the failure of a target that speaks so is counted.
+fn tls_error(speaks: Speaks) -> &'static str {
+    if speaks == Speaks::Opaque { "outbound_tcp_errors_total" } else { "outbound_http_errors_total" }
+}
