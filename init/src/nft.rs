@@ -10,7 +10,7 @@ mod text;
 
 pub use self::{
     expr::Expr,
-    kernel::{Transaction, list},
+    kernel::{Transaction, assemble, list},
 };
 
 use crate::plan::PortRange;

@@ -306,7 +306,11 @@ fn split<const N: usize>(payload: &[u8]) -> Result<([u8; N], Vec<Attr<'_>>), Mal
     Ok((*header, attr::parse(rest)?))
 }
 
-fn parse_link(payload: &[u8]) -> Result<Link, Malformed> {
+/// Reads a link from a message's payload: the fixed part and the attributes.
+///
+/// # Errors
+/// It is not made of attributes, or has no name.
+pub fn parse_link(payload: &[u8]) -> Result<Link, Malformed> {
     let (header, attrs) = split::<16>(payload)?;
     let [_, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..] = header;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
@@ -332,7 +336,11 @@ fn parse_link(payload: &[u8]) -> Result<Link, Malformed> {
     })
 }
 
-fn parse_address(payload: &[u8]) -> Result<Option<(u32, IpNet)>, Malformed> {
+/// Reads a link's index and an address of it from a message's payload; `None` for other than IPv4 and IPv6.
+///
+/// # Errors
+/// It is not made of attributes, or an address has a wrong length.
+pub fn parse_address(payload: &[u8]) -> Result<Option<(u32, IpNet)>, Malformed> {
     let (header, attrs) = split::<8>(payload)?;
     let [family, prefix, _, _, i0, i1, i2, i3] = header;
     // A point-to-point link has its own address in LOCAL and its peer's in ADDRESS; IPv6 has only ADDRESS.
@@ -342,7 +350,11 @@ fn parse_address(payload: &[u8]) -> Result<Option<(u32, IpNet)>, Malformed> {
     Ok(net.map(|net| (u32::from_ne_bytes([i0, i1, i2, i3]), net)))
 }
 
-fn parse_route(payload: &[u8]) -> Result<Option<Entry>, Malformed> {
+/// Reads a route from a message's payload; `None` for one that is not a unicast route of the main table.
+///
+/// # Errors
+/// It is not made of attributes, or an address has a wrong length.
+pub fn parse_route(payload: &[u8]) -> Result<Option<Entry>, Malformed> {
     let (header, attrs) = split::<12>(payload)?;
     let [family, prefix, _, _, table, _, _, kind, ..] = header;
     let table = match attr::find(&attrs, rt::TABLE) {

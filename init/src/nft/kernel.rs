@@ -133,7 +133,12 @@ pub fn list(family: Family, name: &str) -> Result<Option<Table>, Error> {
         .map_err(|source| Error::Answer { action: action.clone(), source })
 }
 
-fn assemble(
+/// Puts a table together from what the kernel lists: the payloads of its tables, chains and rules, each with the fixed part
+/// and the attributes. `None` if there is no table of this name.
+///
+/// # Errors
+/// What is listed is not made of attributes, or lacks one.
+pub fn assemble(
     family: Family,
     name: &str,
     tables: &[Vec<u8>],

@@ -146,11 +146,13 @@ fn facts(body: &[u8]) -> Option<ClientHelloFacts> {
 fn server_name(mut list: Cursor<'_>) -> Option<Option<Box<str>>> {
     let mut host = None;
     while !list.0.is_empty() {
-        let kind = list.take(1)?;
-        let name = list.vec16()?;
-        if kind == [NAME_TYPE_HOST] && host.is_none() {
-            host = Some(name);
+        if list.take(1)? != [NAME_TYPE_HOST] {
+            // No other type was ever defined: how long its names are nobody knows, so the rest is not looked at, as by
+            // the TLS library.
+            break;
         }
+        let name = list.vec16()?;
+        host.get_or_insert(name);
     }
     Some(host.and_then(host_name))
 }

@@ -58,7 +58,8 @@ fn receive(choices: u8, pieces: &[&[u8]]) -> (Vec<String>, Vec<Frame>, Option<St
         }
     }
     let (mut seen, mut ended): (Vec<(String, bool)>, _) = (Vec::new(), None);
-    'pieces: for piece in pieces {
+    // What is there before anything else comes is looked at too.
+    'pieces: for piece in [&[][..]].iter().chain(pieces) {
         pending.extend_from_slice(piece);
         let mut input = &pending[..];
         loop {
