@@ -28,6 +28,9 @@ const READY_POLL: Duration = Duration::from_millis(1);
 /// The longest name of a link, bytes (IFNAMSIZ without its NUL).
 pub const MAX_LINK_NAME: usize = 15;
 
+/// The hardware address of bridges: locally administered, and seen in their own namespace only.
+const BRIDGE_ADDRESS: [u8; 6] = [0x02, 0x77, 0x65, 0x66, 0x74, 0x01];
+
 const IFF_UP: u32 = 1;
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
@@ -138,10 +141,12 @@ impl Route {
             .ok_or_else(|| Error::Missing(format!("link {name}")))
     }
 
-    /// Makes a bridge.
+    /// Makes a bridge. Its hardware address is its own: one that is not given changes with the ports to the lowest of
+    /// theirs, and neighbours that have learnt the earlier one reach nobody until they ask again.
     pub fn add_bridge(&mut self, name: &str) -> Result<(), Error> {
         let info = Attrs::new().str(link::INFO_KIND, "bridge");
-        let attrs = Attrs::new().str(link::NAME, name).nest_plain(link::INFO, info);
+        let attrs =
+            Attrs::new().str(link::NAME, name).bytes(link::ADDRESS, &BRIDGE_ADDRESS).nest_plain(link::INFO, info);
         self.add_link(attrs, format!("add bridge {name}"))
     }
 
