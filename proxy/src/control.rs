@@ -83,7 +83,7 @@ impl Shared {
     pub fn new(config: &Config, roots: &Roots) -> Result<Self, tonic::transport::Error> {
         let (identity, _) = watch::channel(None);
         let secure = Secure::new(roots.clone(), identity.subscribe());
-        let side = &config.outbound.side;
+        let (side, mark) = (&config.outbound.side, config.socket_mark);
         Ok(Self {
             destination: channel::channel(&config.control.destination, side, mark, secure.clone())?,
             policy: channel::channel(&config.control.policy, side, mark, secure)?,

@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::watch,
 };
 use tonic::transport::{Channel, Endpoint};
@@ -53,13 +53,15 @@ impl Secure {
     }
 }
 
-/// A channel to `service`. Each new connection uses the latest certificate.
+/// A channel to `service`. Each new connection uses the latest certificate, and carries `mark` so that redirection lets it
+/// pass.
 ///
 /// # Errors
 /// When the service's address makes no URI.
 pub(super) fn channel(
     service: &ControlService,
     side: &Side,
+    mark: Option<u32>,
     secure: Secure,
 ) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{}", service.addr.authority()))?
@@ -72,6 +74,7 @@ pub(super) fn channel(
         name: service.name.clone(),
         timeout: side.connect_timeout,
         keepalive: side.connect_keepalive,
+        mark,
         secure,
     };
     Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
@@ -86,6 +89,7 @@ struct Connect {
     name: Option<DnsName>,
     timeout: Duration,
     keepalive: Option<Duration>,
+    mark: Option<u32>,
     secure: Secure,
 }
 
@@ -93,7 +97,7 @@ impl Connect {
     async fn connect(self) -> io::Result<ControlIo> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "no address");
         for addr in resolve(&self.addr).await? {
-            match tokio::time::timeout(self.timeout, TcpStream::connect(addr)).await {
+            match tokio::time::timeout(self.timeout, self.tcp(addr)).await {
                 Ok(Ok(tcp)) => return self.secure(tcp).await,
                 Ok(Err(error)) => failed = with_context(&error, format!("connecting to {addr}")),
                 Err(_) => {
@@ -105,6 +109,14 @@ impl Connect {
             }
         }
         Err(failed)
+    }
+
+    async fn tcp(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(mark) = self.mark {
+            socket2::SockRef::from(&socket).set_mark(mark)?;
+        }
+        socket.connect(addr).await
     }
 
     async fn secure(self, tcp: TcpStream) -> io::Result<ControlIo> {
