@@ -235,12 +235,12 @@ mod tests {
 
     #[test]
     fn a_screen() {
-        let mut terminal = Terminal::new(TestBackend::new(110, 20)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(130, 20)).unwrap();
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
         terminal.draw(|frame| draw(frame, &model(), now)).unwrap();
         let buffer = terminal.backend().buffer();
         let line =
-            |y: u16| (0..110).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
+            |y: u16| (0..130).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
         let screen: Vec<String> = (0..20).map(line).collect();
         assert!(
             screen[0].starts_with("weft demo  0:02  network namespaces  control plane: process 4711"),

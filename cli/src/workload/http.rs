@@ -30,5 +30,6 @@ pub async fn get(stream: TcpStream, path: &str) -> io::Result<(StatusCode, Strin
         let text = String::from_utf8(body.to_bytes().to_vec()).map_err(io::Error::other)?;
         Ok((status, text))
     };
-    tokio::time::timeout(PATIENCE, exchange).await?
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no whole answer within {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, exchange).await.map_err(late)?
 }

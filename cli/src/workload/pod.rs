@@ -202,22 +202,17 @@ impl Pod {
         self.directory.join("token")
     }
 
-    /// Ends it: no more traffic, then the program, then the proxy with what is open. How the program ended.
+    /// Ends it: no more traffic, then the proxy, once what is on its way is answered, then the program. How that ended.
     pub async fn stop(mut self, grace: Duration) -> Option<ExitStatus> {
         // Away or not: the lease runs out.
         let _ = self.lease.end().await;
-        let status = match self.program.as_mut() {
-            Some(program) => {
-                program.signal(nix::sys::signal::Signal::SIGTERM);
-                match tokio::time::timeout(grace, program.wait()).await {
-                    Ok(status) => Some(status),
-                    Err(_) => Some(program.kill().await),
-                }
-            }
-            None => None,
-        };
         self.proxy.drain(grace).await;
-        status
+        let program = self.program.as_mut()?;
+        program.signal(nix::sys::signal::Signal::SIGTERM);
+        match tokio::time::timeout(grace, program.wait()).await {
+            Ok(status) => Some(status),
+            Err(_) => Some(program.kill().await),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ async fn answered(load: &LoadRun, replica: &str) -> bool {
 }
 
 /// "1234 requests, 0 failed", and whether none failed.
-fn outcome(tallies: &BTreeMap<String, Tally>) -> (bool, String) {
+pub(super) fn outcome(tallies: &BTreeMap<String, Tally>) -> (bool, String) {
     let requests: u64 = tallies.values().map(|tally| tally.requests).sum();
     let failed: u64 = tallies.values().map(Tally::failed_requests).sum();
     let reasons: Vec<_> = tallies.iter().filter(|(_, tally)| tally.failed_requests() > 0).collect();

@@ -44,8 +44,8 @@ pub(super) async fn counters(scene: &mut Scene) -> anyhow::Result<Observed> {
         scene.target(GREETER, "greeter", Protocol::Greeter, 50.0, 1)?.requests(31),
     ])?;
     let tallies = load.finish().await?;
-    let failed: u64 = tallies.values().map(Tally::failed_requests).sum();
-    ensure!(failed == 0, "{failed} requests of the load failed");
+    let (well, text) = super::changes::outcome(&tallies);
+    ensure!(well, "{text}");
     let (ok, (pairs, samples)) = until(SETTLED, async || {
         let after = pages(scene).await?;
         let samples: usize = after.values().map(Page::len).sum();

@@ -107,7 +107,8 @@ impl Scene {
     /// A workload's metrics.
     pub(super) async fn metrics(&self, pod: &str) -> anyhow::Result<Page> {
         let found = self.mesh.pod(pod)?;
-        let (status, text) = found.proxy.page(&found.place, "/metrics").await?;
+        let page = found.proxy.page(&found.place, "/metrics").await;
+        let (status, text) = page.with_context(|| format!("the metrics page of {pod}"))?;
         ensure!(status.is_success(), "the metrics page of {pod} answers {status}");
         Page::parse(&text).with_context(|| format!("the metrics page of {pod}"))
     }
