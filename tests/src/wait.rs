@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(5);
 ///
 /// # Panics
 /// When the deadline has passed.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: impl Debug, mut look: impl FnMut() -> F) -> T {
+pub async fn until<T>(what: impl Debug, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = look().await {

@@ -57,7 +57,7 @@ impl Seen {
 
 impl HttpApp {
     /// Starts one. Paths: `/echo` (content and trailers come back as they come), `/bytes/N`, `/status/N`, `/slow/MS` (so long
-    /// until the head), `/drip/N/MS` (N pieces, so long between them), `/ws` (WebSocket, comes back), `/name` (its name);
+    /// until the head), `/flaky/N` (503 but for every Nth of them), `/drip/N/MS` (N pieces, so long between them), `/ws` (WebSocket, comes back), `/name` (its name);
     /// gRPC: `/test.Echo/Echo` (every message comes back), `/test.Echo/Fail` (status 5 in the head), `/test.Echo/Break` (one
     /// message, then status 13). CONNECT: what is sent comes back. Anything else: 200 with `ok`.
     pub async fn start(place: &Place, port: u16, name: &str) -> Self {
@@ -141,6 +141,16 @@ async fn answer(mut request: Request<Incoming>, seen: &Mutex<Vec<Seen>>, name: &
         "slow" => {
             tokio::time::sleep(Duration::from_millis(number())).await;
             text("at last")
+        }
+        "flaky" => {
+            let all = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let nth = all.iter().filter(|seen| seen.uri.path() == path).count();
+            let fails = u64::try_from(nth).unwrap_or_default() % number().max(1) != 0;
+            let mut reply = text(name.to_owned());
+            if fails {
+                *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            reply
         }
         "drip" => drip(number(), Duration::from_millis(number())),
         "name" => text(name.to_owned()),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod matrix;
+mod policy;
 mod start;
 mod tls;
 

@@ -100,7 +100,7 @@ async fn a_variable_nobody_knows_is_a_warning() {
 async fn a_control_plane_that_is_not_there_yet_is_waited_for() {
     let control = ControlPlane::stopped(&Place::loopback());
     let mut proxy = Builder::new(&Place::loopback(), &control, "web").start();
-    let reply = until("an answer that says what for", || async {
+    let reply = until("an answer that says what for", async || {
         let reply = proxy.ask("/ready").await?;
         reply.text().contains("last attempt").then_some(reply)
     })
@@ -279,7 +279,7 @@ async fn a_control_plane_that_goes_away_breaks_nothing() {
         script.endpoints.insert(weft_tests::policy::path("server"), vec![endpoint]);
     });
     pair.control.restart().await;
-    until("the new endpoint", || async {
+    until("the new endpoint", async || {
         let mut client = Client::http1(proxy.place(), proxy.to(pair.target)).await;
         (client.get("http://server/name").await.text() == "other").then_some(())
     })
@@ -308,7 +308,7 @@ async fn streams_come_back_with_backoff() {
         script.refusals.insert(Service::Endpoints, Status::unavailable("busy"));
     });
     let start = std::time::Instant::now();
-    until("three more attempts", || async {
+    until("three more attempts", async || {
         (pair.control.counts().opened.get(Service::Endpoints) >= opened + 3).then_some(())
     })
     .await;
@@ -317,7 +317,7 @@ async fn streams_come_back_with_backoff() {
     assert!(took >= std::time::Duration::from_millis(900), "{took:?}");
     assert_eq!(client.get("http://server/name").await.text(), "server", "what was known stays in force");
     pair.control.script(|script| script.refusals.clear());
-    until("one open stream", || async {
+    until("one open stream", async || {
         (pair.control.counts().open.get(Service::Endpoints) == 1).then_some(())
     })
     .await;

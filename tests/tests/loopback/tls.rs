@@ -262,14 +262,14 @@ async fn certificates_are_renewed_while_connections_stay_open() {
     assert_eq!(read_exactly(&mut old, 6).await, b"before");
     let renewed = control.counts().certified.load(std::sync::atomic::Ordering::Relaxed);
     // By the second renewal the first certificate has expired.
-    until("two renewals", || async {
+    until("two renewals", async || {
         let now = control.counts().certified.load(std::sync::atomic::Ordering::Relaxed);
         (now >= renewed + 2).then_some(())
     })
     .await;
     old.write_all(b"after").await.unwrap();
     assert_eq!(read_exactly(&mut old, 5).await, b"after");
-    let other = until("another certificate", || async {
+    let other = until("another certificate", async || {
         let mut stream =
             peer.open(&Place::loopback(), proxy.inbound(), APP_PORT, Session::Opaque).await.unwrap();
         stream.write_all(b"new").await.unwrap();
@@ -309,7 +309,7 @@ async fn a_renewal_that_fails_is_tried_again_and_the_old_certificate_goes_on() {
     assert!(failed >= 1.0);
     control.script(|script| script.refusals.clear());
     let before = control.counts().certified.load(std::sync::atomic::Ordering::Relaxed);
-    until("a renewal", || async {
+    until("a renewal", async || {
         (control.counts().certified.load(std::sync::atomic::Ordering::Relaxed) > before).then_some(())
     })
     .await;
