@@ -66,9 +66,14 @@ impl Pair {
             script.endpoints.insert(policy::path("server"), vec![endpoint]);
         });
         let mut client = client(Builder::new(&client_place, &control, "client").target(target)).start();
-        let mut server = server(Builder::new(&server_place, &control, "server")).start();
+        let mut server =
+            server(Builder::new(&server_place, &control, "server").set("INBOUND_PORTS", APP_PORT)).start();
         client.wait_until_ready().await;
         server.wait_until_ready().await;
+        // Until it is there, another policy is in force.
+        let labels = [("stream", "inbound_policies")];
+        let family = "weft_control_stream_messages_total";
+        server.wait_for_metrics(family, |page| page.sum(family, &labels) >= 1.0).await;
         Self { control, client, server, target }
     }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod counters;
+mod end;
 mod matrix;
 mod policy;
 mod start;
