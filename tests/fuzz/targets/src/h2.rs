@@ -362,8 +362,9 @@ impl Side {
             for p in payload.chunks(6) {
                 let value = u32::from_be_bytes([p[2], p[3], p[4], p[5]]);
                 match p[1] {
-                    4 => self.ledger.initial = i64::from(value),
-                    5 => self.ledger.max_frame = value as usize,
+                    // Others end the connection.
+                    4 if value <= 0x7fff_ffff => self.ledger.initial = i64::from(value),
+                    5 if (16_384..=16_777_215).contains(&value) => self.ledger.max_frame = value as usize,
                     _ => {}
                 }
             }

@@ -15,13 +15,19 @@
 
 pub mod client_hello;
 pub mod detect;
+pub mod dns;
 pub mod h1;
 pub mod h1_write;
 pub mod h2;
 pub mod h2_frames;
 pub mod hpack;
+pub mod identity;
 pub mod input;
+pub mod manifest;
+mod mesh;
 pub mod names;
+pub mod netlink;
+pub mod policy;
 pub mod transport_header;
 
 /// Something that is fuzzed.
@@ -44,5 +50,5 @@ macro_rules! targets {
 }
 
 targets! {
-    client_hello detect h1 h1_write h2 h2_frames hpack names transport_header
+    client_hello detect dns h1 h1_write h2 h2_frames hpack identity manifest names netlink policy transport_header
 }
