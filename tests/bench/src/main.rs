@@ -35,6 +35,8 @@ enum Command {
         /// A job, as JSON
         job: String,
     },
+    /// Start one peer and do what standard input says, a line each: WORKLOAD SECONDS. For profilers
+    Up(suite::Up),
     /// Make tables and chart of a run's JSON
     Report {
         /// The JSON
@@ -56,6 +58,7 @@ fn main() -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&job.run()?)?);
             Ok(())
         }
+        Command::Up(options) => suite::up(&options),
         Command::Report { file, chart } => suite::report(&file, chart.as_deref()),
     }
 }

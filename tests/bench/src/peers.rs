@@ -4,6 +4,8 @@ mod envoy;
 mod haproxy;
 mod weft;
 
+pub(crate) use weft::register;
+
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufRead, BufReader, Read},
@@ -284,7 +286,10 @@ impl Load {
 
 /// A directory with certificates in it that a proxy's user can read.
 fn directory(paths: &Paths, name: &str) -> PathBuf {
-    let directory = paths.work.join(name);
+    // The same peer may have been started before, and is to remember nothing of it.
+    let is_free = |directory: &PathBuf| !directory.exists();
+    let directory =
+        (0..).map(|n| paths.work.join(format!("{name}-{n}"))).find(is_free).expect("one that is free");
     std::fs::create_dir_all(&directory).expect("a directory");
     Pki::new().write(&directory);
     directory

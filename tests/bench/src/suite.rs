@@ -177,6 +177,56 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A peer to be looked at.
+#[derive(clap::Args, Debug)]
+pub struct Up {
+    /// Which: direct, relay, haproxy, envoy, weft
+    pub peer: String,
+    /// Directory of our programs
+    #[arg(long, value_name = "DIR")]
+    pub programs: PathBuf,
+    /// Envoy
+    #[arg(long, value_name = "FILE", default_value = "envoy")]
+    pub envoy: PathBuf,
+}
+
+/// Starts a peer, tells its process ids, and puts the loads on it that standard input names, until that ends.
+///
+/// # Errors
+/// There is no such peer or workload, or a measurement failed.
+pub fn up(options: &Up) -> anyhow::Result<()> {
+    let peer = Peer::ALL.into_iter().find(|p| key(*p) == options.peer);
+    let peer = peer.ok_or_else(|| anyhow::anyhow!("no peer {}", options.peer))?;
+    let suite = Suite::new(&Options {
+        quick: true,
+        only: Vec::new(),
+        json: None,
+        programs: options.programs.clone(),
+        envoy: options.envoy.clone(),
+        repetitions: None,
+    })?;
+    let pair = Pair::start(peer, &suite.paths);
+    println!("{} runs: {:?}, files in {}", peer.name(), pair.pids(), suite.paths.work.display());
+    for line in std::io::stdin().lines() {
+        let line = line?;
+        let mut words = line.split_whitespace();
+        let Some(name) = words.next() else { continue };
+        let seconds = words.next().map_or(Ok(2.0), str::parse)?;
+        if let Some(workload) = WORKLOADS.iter().find(|w| w.name == name) {
+            let outcome = pair.measure(workload.load, seconds, 0.2)?;
+            let cost = workload.unit.cost(outcome.cpu.total, outcome.units);
+            println!("{name}: {cost:.2} CPU, {}", serde_json::to_string(&outcome)?);
+        } else if let Some((_, _, held)) = MEMORIES.iter().find(|m| m.0 == name) {
+            let _holding = held.map(|held| pair.hold(HELD, held)).transpose()?;
+            std::thread::sleep(Duration::from_secs_f64(seconds));
+            println!("{name}: {:?}", pair.memory());
+        } else {
+            anyhow::bail!("no workload {name}");
+        }
+    }
+    Ok(())
+}
+
 /// Makes tables and chart of what was measured.
 ///
 /// # Errors

@@ -241,7 +241,8 @@ impl World {
                 }
             }
         }
-        self.net.applications.append(&mut ready);
+        ready.append(&mut self.net.applications);
+        self.net.applications = ready;
         // Those that send without being asked.
         let sending: Vec<usize> = if self.scenario == Scenario::Bytes {
             self.servers.iter().filter(|(_, s)| s.sends()).map(|(id, _)| *id).collect()

@@ -85,7 +85,7 @@ impl Support {
 ///
 /// # Errors
 /// The control plane does not answer, or refuses.
-pub(super) fn register(socket: &Path, pod: &str, registration: &Value) -> anyhow::Result<Value> {
+pub(crate) fn register(socket: &Path, pod: &str, registration: &Value) -> anyhow::Result<Value> {
     let body = registration.to_string();
     let mut stream = UnixStream::connect(socket)?;
     write!(
