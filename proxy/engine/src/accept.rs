@@ -512,6 +512,19 @@ impl Worker {
         stage: &'static str,
         message: &str,
     ) {
+        self.tell_failure(io, id, kind, stage, message);
+        self.close(io, id, Closing::Cut);
+    }
+
+    /// Says in log and metrics why a connection is of no use any more.
+    pub(crate) fn tell_failure(
+        &self,
+        io: &mut impl Io,
+        id: Key<Conn>,
+        kind: ErrorKind,
+        stage: &'static str,
+        message: &str,
+    ) {
         let Some(conn) = self.conns.get(id) else { return };
         let errors = match conn.side {
             Side::Outbound => &self.gauges.outbound_tcp_errors,
@@ -529,7 +542,6 @@ impl Worker {
                 message,
             });
         }
-        self.close(io, id, Closing::Cut);
     }
 
     // --- small things

@@ -13,6 +13,7 @@ use crate::conn::{After, Closing, Conn, Stage, Timeout};
 use crate::content::Way;
 use crate::exchange::{Exchange, Leg, since_start};
 use crate::io::Io;
+use crate::metrics::ErrorKind;
 use crate::retry::Lost;
 use crate::slab::Key;
 use crate::time::Instant;
@@ -269,7 +270,8 @@ impl Worker {
     }
 
     /// The connection is over for a fault of the peer's; GOAWAY, which says which, is in the output.
-    fn http2_over(&mut self, io: &mut impl Io, id: Key<Conn>, _error: h2::ConnectionError) {
+    fn http2_over(&mut self, io: &mut impl Io, id: Key<Conn>, error: h2::ConnectionError) {
+        self.tell_failure(io, id, ErrorKind::Io, "http2", &error.to_string());
         self.mark(id);
         self.lose_streams(io, id);
         self.after_sent(id, After::Close);
