@@ -417,7 +417,7 @@ fn workers(registry: &Registry, page: &mut Page) {
         ("policies", |worker| &worker.policies),
     ];
     let (mut held, mut met, mut io) = (Sums::new(), Sums::new(), Sums::new());
-    let mut slow = Sums::new();
+    let (mut slow, mut failed) = (Sums::new(), Sums::new());
     registry.workers.visit(|of, blocks, _| {
         let worker = Labels::new().with("worker", &of.worker.to_string());
         for block in blocks {
@@ -431,11 +431,27 @@ fn workers(registry: &Registry, page: &mut Page) {
                 *io.entry(worker.with("op", op)).or_default() += counter.get();
             }
             *slow.entry(worker.clone()).or_default() += block.slow_clients.get();
+            for (direction, counters) in
+                [("inbound", &block.inbound_http_errors), ("outbound", &block.outbound_http_errors)]
+            {
+                for (kind, counter) in FailureKind::ALL.iter().zip(counters) {
+                    if counter.get() > 0 {
+                        let labels = Labels::new().with("direction", direction).with("kind", kind.name());
+                        *failed.entry(labels).or_default() += counter.get();
+                    }
+                }
+            }
         }
     });
     gauges(page, "weft_worker_held", "What a worker holds now.", &held);
     counters(page, "weft_worker_bound_met_total", "How often a bound was met.", &met);
     counters(page, "weft_worker_socket_calls_total", "Reads that brought bytes, and writes.", &io);
+    counters(
+        page,
+        "weft_http_failures_total",
+        "Requests that the proxy answered itself, whatever the reason: refusals too.",
+        &failed,
+    );
     counters(
         page,
         "weft_worker_slow_clients_total",
