@@ -1,0 +1,4 @@
+//! The assembler of weft's OCI images.
+
+pub mod digest;
+pub mod tar;

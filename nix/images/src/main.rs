@@ -1,0 +1,3 @@
+//! `weft-images`: see the library.
+
+fn main() {}
