@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod exec;
 pub mod failure;
 pub mod get;
+pub mod run;
 pub mod up;
 pub mod version;
 
@@ -52,6 +53,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Run a control plane on this machine
     Up(up::Args),
+    /// Run a program meshed
+    Run(run::Args),
     /// Run a program where a workload of this machine runs
     Exec(exec::Args),
     /// Show what the control plane knows
@@ -95,6 +98,7 @@ impl Command {
         match self {
             Self::Demo(args) => demo::run(&args),
             Self::Up(args) => up::run(&args),
+            Self::Run(args) => run::run(&args),
             Self::Exec(args) => exec::run(&args),
             Self::Proxy => Ok(weft_proxy::run::main()),
             Self::Init(args) => Ok(embedded::init(&args)),

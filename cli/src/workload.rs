@@ -16,8 +16,10 @@ pub mod lease;
 pub mod place;
 pub mod pod;
 pub mod proxy;
+pub mod publish;
 pub mod registry;
 pub mod site;
+pub mod supervise;
 
 pub use self::{
     place::Place,

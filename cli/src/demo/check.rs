@@ -120,6 +120,15 @@ impl Step {
         }
     }
 
+    /// Why it cannot be shown without namespaces.
+    fn not_on_loopback(self) -> Option<&'static str> {
+        match self {
+            Self::Permission => Some("proxies let in whatever comes from loopback, as Linkerd's do"),
+            Self::Wire => Some("there is no wire between workloads"),
+            _ => None,
+        }
+    }
+
     async fn run(self, scene: &mut Scene) -> anyhow::Result<Observed> {
         match self {
             Self::Start => scene.start().await,
@@ -163,9 +172,8 @@ pub async fn run(options: &Options, ground: &Ground, lines: bool) -> anyhow::Res
     let mut scene = Scene::new(options, started).await?;
     let mut outcome = Outcome::default();
     for step in Step::ALL {
-        // Without namespaces there is no wire between workloads.
-        if step == Step::Wire && scene.capture.is_none() {
-            tell("-- wire-tls13 is not shown here");
+        if let (None, Some(why)) = (&scene.capture, step.not_on_loopback()) {
+            tell(&format!("--  {:<22}         not shown here: {why}", step.id()));
             continue;
         }
         let begun = if step == Step::Start { started } else { Instant::now() };

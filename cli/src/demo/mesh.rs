@@ -13,7 +13,7 @@ use crate::{
     workload::{
         Pod, Site, Spec,
         environment::{INBOUND_PORT, Listen},
-        pod::PodError,
+        pod::{PodError, Registered},
         site::Ground,
     },
 };
@@ -199,7 +199,8 @@ impl Mesh {
             Some(_) => Listen::standard(self.site.ipv6),
             None => Listen::loopback(ip, &called),
         };
-        let mut pod = Pod::create(&self.site, spec, listen).await.map_err(failed)?;
+        let registered = Registered::new(&self.site.registry, &spec).await.map_err(|e| failed(e.into()))?;
+        let mut pod = Pod::create(&self.site, spec, registered, listen).await.map_err(failed)?;
         let own_ip = self.site.network().is_none().then(|| pod.place.ip());
         let addresses = self.addresses_for(&pod, &workload.calls);
         let Some(arguments) = workload.program(own_ip, &addresses) else {

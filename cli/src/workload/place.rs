@@ -58,6 +58,11 @@ impl Place {
         }
     }
 
+    /// Whether something listens on a port there, on the address that a proxy connects to.
+    pub async fn is_open(&self, port: u16) -> bool {
+        self.connect((self.ip(), port).into()).await.is_ok()
+    }
+
     /// Connects from there.
     ///
     /// # Errors

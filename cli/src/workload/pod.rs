@@ -3,14 +3,14 @@
 use super::{
     environment::{Environment, Listen},
     lease::Lease,
-    place::{Place, connect_in},
+    place::Place,
     proxy::{Proxy, ProxyError},
-    registry::RegistryError,
+    registry::{Registry, RegistryError},
     site::{Ground, Site},
 };
 use crate::machine::{MachineError, Program, Running, network::MachineRedirectError, privilege::Exempt};
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -58,6 +58,35 @@ pub struct Pod {
     variables: Vec<(String, String)>,
 }
 
+/// A registration that is kept alive.
+#[derive(Debug)]
+pub struct Registered {
+    /// What the control plane said.
+    pub answer: Answer,
+    lease: Lease,
+}
+
+impl Registered {
+    /// Registers a pod that is to be.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn new(registry: &Registry, spec: &Spec) -> Result<Self, RegistryError> {
+        // Tokens of an earlier run nobody has any more. Nobody is sent here before it works.
+        let first = Registration { issue_token: true, ready: false, ..spec.registration.clone() };
+        let answer = registry.register(&spec.namespace, &spec.name, &first).await?;
+        let kept = Registration { issue_token: false, ip: Some(answer.ip), ..first };
+        let lease = Lease::keep(registry.clone(), &spec.namespace, &spec.name, kept, answer.ttl);
+        Ok(Self { answer, lease })
+    }
+
+    /// Takes it back.
+    pub async fn withdraw(self) {
+        // Its lease would run out anyway.
+        let _ = self.lease.end().await;
+    }
+}
+
 /// Why there is no pod.
 #[derive(Debug, thiserror::Error)]
 pub enum PodError {
@@ -89,13 +118,10 @@ impl Pod {
     pub async fn create(
         site: &Site,
         spec: Spec,
+        registered: Registered,
         listen: impl FnOnce(Ipv4Addr) -> Listen,
     ) -> Result<Self, PodError> {
-        // Ours are not those of an earlier run, whose token nobody has any more. Nobody is sent here before it works.
-        let first = Registration { issue_token: true, ready: false, ..spec.registration.clone() };
-        let answer = site.registry.register(&spec.namespace, &spec.name, &first).await?;
-        let registration = Registration { issue_token: false, ip: Some(answer.ip), ..first };
-        let lease = Lease::keep(site.registry.clone(), &spec.namespace, &spec.name, registration, answer.ttl);
+        let Registered { answer, lease } = registered;
         let made = Self::make(site, &spec, &answer, listen);
         match made {
             Ok((place, proxy, directory, log, variables)) => {
@@ -176,11 +202,7 @@ impl Pod {
 
     /// Whether something listens on a port, on the address that the proxy will connect to.
     pub async fn is_open(&self, port: u16) -> bool {
-        let address = SocketAddr::from((self.place.ip(), port));
-        match &self.place {
-            Place::Namespace(member) => connect_in(member.namespace(), address).await.is_ok(),
-            Place::Loopback(_) => self.place.connect(address).await.is_ok(),
-        }
+        self.place.is_open(port).await
     }
 
     /// Says whether it may take traffic.

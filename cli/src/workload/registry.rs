@@ -11,7 +11,10 @@ use std::{
 };
 use tokio::net::UnixStream;
 use weft_admin_client::Problem;
-use weft_controlplane::registry::api::{Answer, Registration};
+use weft_controlplane::registry::{
+    api::{Answer, Registration},
+    http::Workloads,
+};
 
 /// The socket's name in the state directory.
 pub const SOCKET: &str = "admin.sock";
@@ -88,6 +91,17 @@ impl Registry {
     /// See [`RegistryError`].
     pub async fn remove(&self, namespace: &str, pod: &str) -> Result<(), RegistryError> {
         self.send(Method::DELETE, &path(namespace, pod), Vec::new()).await.map(drop)
+    }
+
+    /// Names of all workloads: namespace and pod.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn list(&self) -> Result<Vec<(String, String)>, RegistryError> {
+        let answer = self.send(Method::GET, "/registry/v1/workloads", Vec::new()).await?;
+        let list: Workloads =
+            serde_json::from_slice(&answer).map_err(|e| RegistryError::Strange(e.to_string()))?;
+        Ok(list.workloads.into_iter().map(|listed| (listed.namespace, listed.pod)).collect())
     }
 
     /// Whether the control plane answers.

@@ -1,7 +1,7 @@
 //! This machine's part of a mesh: network, control plane, files.
 
 use super::registry::Registry;
-use crate::machine::{Layout, MachineError, Network, Owner, network::has_ipv6, privilege::Exempt};
+use crate::machine::{Layout, MachineError, Network, Owner, Uplink, network::has_ipv6, privilege::Exempt};
 use std::{
     fs::{self, DirBuilder, Permissions},
     io,
@@ -20,6 +20,8 @@ pub struct Site {
     /// This machine's name.
     pub node: String,
     ground: Ground,
+    uplink: Option<Uplink>,
+    // Last: what it undoes must be in use no more.
     owner: Mutex<Owner>,
 }
 
@@ -45,7 +47,12 @@ impl Site {
         let node = fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned());
         let ipv6 = matches!(ground, Ground::Namespaces(..)) && has_ipv6();
         let node = node.unwrap_or_else(|_| "localhost".into());
-        Ok(Self { registry, ipv6, node, ground, owner: Mutex::new(owner) })
+        Ok(Self { registry, ipv6, node, ground, uplink: None, owner: Mutex::new(owner) })
+    }
+
+    /// Holds the way from the network to this machine as long as the site is there.
+    pub fn hold(&mut self, uplink: Uplink) {
+        self.uplink = Some(uplink);
     }
 
     /// What workloads stand on.
