@@ -52,9 +52,9 @@ pub enum Command {
     /// Run a whole mesh on this machine, to look at or to prove
     Demo(demo::Args),
     /// Run a control plane on this machine
-    Up(up::Args),
+    Up(Box<up::Args>),
     /// Run a program meshed
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Run a program where a workload of this machine runs
     Exec(exec::Args),
     /// Show what the control plane knows

@@ -4,7 +4,7 @@
 //! [`load`]), what it takes to run a program meshed ([`workload`]) and to make and unmake its network ([`machine`]).
 //! Must not know: how the mesh does its work; proxy, control plane and redirection are libraries with a `run` each.
 //!
-//! Read first: [`cmd::Cli`], [`workload::Workload`], [`demo::topology`].
+//! Read first: [`cmd::Cli`], [`workload::Pod`], [`demo::topology`].
 
 #![expect(unreachable_pub, reason = "a binary: `pub` is what other modules may use")]
 
@@ -12,6 +12,7 @@ mod apps;
 mod cmd;
 mod demo;
 mod load;
+#[allow(dead_code, reason = "its tests are a program of their own, and use more of it")]
 mod machine;
 mod output;
 mod workload;

@@ -24,7 +24,6 @@ pub mod supervise;
 pub use self::{
     place::Place,
     pod::{Pod, Spec},
-    proxy::Proxy,
     registry::Registry,
     site::Site,
 };

@@ -82,8 +82,8 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
 impl Shop {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let path = request.uri().path().to_owned();
-        let (first, rest) =
-            path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+        let path = path.trim_start_matches('/');
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("", "") => text("a small shop: /price/tea /stock/tea /whoami /wait/100, and POST /echo\n"),
             ("price", item) if !item.is_empty() => answered("prices", self.price(item).await),

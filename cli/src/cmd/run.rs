@@ -289,7 +289,7 @@ mod tests {
     fn args(line: &str) -> Args {
         let words = std::iter::once("weft").chain(line.split(' '));
         match super::super::Cli::try_parse_from(words).unwrap().command {
-            super::super::Command::Run(args) => args,
+            super::super::Command::Run(args) => *args,
             other => panic!("{other:?}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     machine::{MachineError, Program, Running},
-    workload::Registry,
+    workload::{Registry, proxy::last_lines},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -132,9 +132,7 @@ impl ControlPlane {
         let start = Instant::now();
         while registry.ping().await.is_err() {
             if let Some(status) = self.running.ended() {
-                let text = std::fs::read_to_string(&self.options.log).unwrap_or_default();
-                let last: Vec<_> = text.lines().rev().take(8).map(|line| format!("  {line}")).collect();
-                let said = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+                let said = last_lines(&self.options.log);
                 return Err(ControlPlaneError::Ended { status, said });
             }
             if start.elapsed() > PATIENCE {

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// A load generator that runs.
 #[derive(Debug)]
 pub struct LoadRun {
-    running: Running,
+    // Dropping it ends it.
+    _running: Running,
     stdin: Option<ChildStdin>,
     reports: watch::Receiver<Report>,
     reader: JoinHandle<()>,
@@ -66,12 +67,7 @@ impl LoadRun {
                 }
             }
         });
-        Ok(Self { running, stdin: Some(stdin), reports, reader })
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.running.pid()
+        Ok(Self { _running: running, stdin: Some(stdin), reports, reader })
     }
 
     /// The newest report.

@@ -12,7 +12,7 @@ use crate::{
     },
     workload::{
         Pod, Site, Spec,
-        environment::{INBOUND_PORT, Listen},
+        environment::Listen,
         pod::{PodError, Registered},
         site::Ground,
     },
@@ -353,6 +353,3 @@ fn drain_output(pod: &mut Pod) {
         });
     }
 }
-
-/// The port that everything between workloads goes to.
-pub const MESH_PORT: u16 = INBOUND_PORT;

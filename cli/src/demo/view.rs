@@ -199,7 +199,6 @@ mod tests {
     use ratatui::{Terminal, backend::TestBackend};
     use std::collections::BTreeMap;
 
-    #[expect(clippy::field_reassign_with_default, reason = "its other fields are private")]
     fn model() -> Model {
         let mut model = Model::default();
         model.ground = "network namespaces".into();

@@ -8,7 +8,4 @@ pub mod flows;
 pub mod frame;
 pub mod tls;
 
-pub use self::{
-    capture::Capture,
-    flows::{Findings, Wire},
-};
+pub use self::{capture::Capture, flows::Wire};

@@ -134,7 +134,8 @@ impl Environment<'_> {
         out.set("OUTBOUND_LISTEN_ADDRS", list(&listen.outbound));
         out.set("INBOUND_LISTEN_ADDR", listen.inbound);
         out.set("INBOUND_IPS", list(&self.ips));
-        out.set("INBOUND_PORTS", list(&self.ports.iter().map(|port| port.port).collect::<BTreeSet<_>>()));
+        let ports: BTreeSet<_> = self.ports.iter().map(|port| port.port).collect();
+        out.set("INBOUND_PORTS", list(&ports));
         out.set("DESTINATION_PROFILE_SUFFIXES", suffix);
         out.set("INBOUND_ACCEPT_KEEPALIVE", "10000ms");
         out.set("OUTBOUND_CONNECT_KEEPALIVE", "10000ms");

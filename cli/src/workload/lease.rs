@@ -77,11 +77,6 @@ impl Lease {
         self.task.abort();
         self.registry.remove(&self.namespace, &self.pod).await
     }
-
-    /// Stops renewing without a word, as a killed machine does.
-    pub fn abandon(self) {
-        self.task.abort();
-    }
 }
 
 impl Drop for Lease {

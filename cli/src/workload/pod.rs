@@ -53,7 +53,6 @@ pub struct Pod {
     pub lease: Lease,
     /// What runs in it.
     pub program: Option<Running>,
-    directory: PathBuf,
     log: PathBuf,
     variables: Vec<(String, String)>,
 }
@@ -124,8 +123,8 @@ impl Pod {
         let Registered { answer, lease } = registered;
         let made = Self::make(site, &spec, &answer, listen);
         match made {
-            Ok((place, proxy, directory, log, variables)) => {
-                Ok(Self { spec, answer, place, proxy, lease, program: None, directory, log, variables })
+            Ok((place, proxy, log, variables)) => {
+                Ok(Self { spec, answer, place, proxy, lease, program: None, log, variables })
             }
             Err(error) => {
                 // Its lease would run out anyway.
@@ -141,7 +140,7 @@ impl Pod {
         spec: &Spec,
         answer: &Answer,
         listen: impl FnOnce(Ipv4Addr) -> Listen,
-    ) -> Result<(Place, Proxy, PathBuf, PathBuf, Vec<(String, String)>), PodError> {
+    ) -> Result<(Place, Proxy, PathBuf, Vec<(String, String)>), PodError> {
         let IpAddr::V4(ip) = answer.ip else { return Err(PodError::Address(answer.ip)) };
         let place = place(site, spec, answer, ip)?;
         let directory = site.directory(&spec.name)?;
@@ -162,7 +161,7 @@ impl Pod {
         };
         let variables = environment.variables();
         let proxy = Proxy::start(&place, variables.clone(), site.exempt(), &log)?;
-        Ok((place, proxy, directory, log, variables))
+        Ok((place, proxy, log, variables))
     }
 
     /// Waits until the proxy has its certificate.
@@ -219,11 +218,6 @@ impl Pod {
         self.ready().await
     }
 
-    /// The file that the proxy's token is read from.
-    pub fn token(&self) -> PathBuf {
-        self.directory.join("token")
-    }
-
     /// Ends it: no more traffic, then the proxy, once what is on its way is answered, then the program. How that ended.
     pub async fn stop(mut self, grace: Duration) -> Option<ExitStatus> {
         // Away or not: the lease runs out.
@@ -246,20 +240,11 @@ fn place(site: &Site, spec: &Spec, answer: &Answer, ip: Ipv4Addr) -> Result<Plac
     // Programs may serve ports below 1024 without being root.
     member.set_sysctl("net/ipv4/ip_unprivileged_port_start", "0")?;
     let mut owner = site.owner();
-    member.show_file(&owner, "/etc/resolv.conf", &resolv_conf(answer))?;
+    let (namespace, domain) = (&answer.namespace, &answer.networks.cluster_domain);
+    let search = [format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
+    member.use_dns(&owner, answer.addresses.dns.ip(), &search.each_ref().map(String::as_str))?;
     member.publish(&mut owner)?;
     Ok(Place::Namespace(member))
-}
-
-/// Names of services first, all others as the control plane passes them on.
-fn resolv_conf(answer: &Answer) -> String {
-    let (namespace, domain) = (&answer.namespace, &answer.networks.cluster_domain);
-    let server = answer.addresses.dns.ip();
-    format!(
-        "# made by weft for {namespace}/{}\nnameserver {server}\n\
-         search {namespace}.svc.{domain} svc.{domain} {domain}\noptions ndots:2 timeout:2\n",
-        answer.pod
-    )
 }
 
 /// What Linkerd's init container is told.

@@ -96,11 +96,6 @@ impl Proxy {
         Ok(Self { running: place.spawn(program)?, admin: (place.own(), port).into(), log: log.to_owned() })
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.running.pid()
-    }
-
     /// Waits until it has a certificate.
     ///
     /// # Errors
@@ -161,8 +156,9 @@ impl Proxy {
 }
 
 /// The end of a log.
-fn last_lines(log: &Path) -> String {
+pub fn last_lines(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text.lines().rev().take(LAST_LINES).map(|line| format!("  {line}")).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    let count = text.lines().count();
+    let last = text.lines().skip(count.saturating_sub(LAST_LINES));
+    last.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }

@@ -65,11 +65,6 @@ impl Registry {
         Self { socket: state.join(SOCKET) }
     }
 
-    /// Its socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     /// Registers a workload, changes it or renews its lease.
     ///
     /// # Errors

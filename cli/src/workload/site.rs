@@ -1,7 +1,7 @@
 //! This machine's part of a mesh: network, control plane, files.
 
 use super::registry::Registry;
-use crate::machine::{Layout, MachineError, Network, Owner, Uplink, network::has_ipv6, privilege::Exempt};
+use crate::machine::{MachineError, Network, Owner, Uplink, network::has_ipv6, privilege::Exempt};
 use std::{
     fs::{self, DirBuilder, Permissions},
     io,
@@ -74,11 +74,6 @@ impl Site {
             Ground::Namespaces(_, exempt) => Some(exempt),
             Ground::Loopback => None,
         }
-    }
-
-    /// The network's addresses.
-    pub fn layout(&self) -> Option<Layout> {
-        self.network().map(Network::layout)
     }
 
     /// What this process holds on this machine.

@@ -1,7 +1,7 @@
 //! The result of `weft demo --check`: one line per check, for people and for programs.
 
 use crate::output::Table;
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 use serde::{Deserialize, Serialize};
 
 /// What was found out about one promise.
@@ -59,7 +59,7 @@ impl Check {
     /// As soon as it is made: its mark, name and time, then what was observed, wrapped to `width` columns.
     pub fn lines(&self, width: usize) -> String {
         let (style, mark) = if self.ok {
-            (Style::from(AnsiColor::Green.on_default()), "ok")
+            (AnsiColor::Green.on_default(), "ok")
         } else {
             (AnsiColor::Red.on_default().bold(), "NO")
         };

@@ -146,7 +146,7 @@ impl Wire {
             Role::Server => &mut flow.server,
         };
         if segment.syn {
-            direction.next.get_or_insert(segment.sequence.wrapping_add(1));
+            direction.next.get_or_insert_with(|| segment.sequence.wrapping_add(1));
             return;
         }
         if segment.payload.is_empty() {
