@@ -72,7 +72,7 @@ impl HttpApp {
                 });
                 let mut server = auto::Builder::new(TokioExecutor::new());
                 server.http1().half_close(true);
-                server.http2().max_concurrent_streams(1000);
+                server.http2().max_concurrent_streams(50_000);
                 // A client that goes away is nothing to report.
                 let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
             }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod abuse;
 mod counters;
 mod end;
 mod matrix;
