@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["weft-admin-api", "weft-model", "weft-names", "weft-net", "weft-policy", "weft-store"],
     ),
     ("weft-init", &["weft-names"]),
+    ("weft-images", &[]),
     ("weft", &["weft-admin-client", "weft-controlplane", "weft-init", "weft-names", "weft-proxy"]),
 ];
 

@@ -19,6 +19,8 @@ pub type Key = (String, String);
 pub struct Crates {
     /// Version of the workspace's own packages.
     pub version: String,
+    /// Where the sources are published, if the workspace says so.
+    pub repository: Option<String>,
     /// Directories of the workspace's members below its root, sorted.
     pub members: Vec<String>,
     graph: BTreeMap<Key, Crate>,
@@ -85,6 +87,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
+    repository: Option<String>,
     manifest_path: PathBuf,
 }
 
@@ -122,7 +125,7 @@ impl Crates {
             let item = Crate {
                 license: package.license.clone(),
                 checksum: checksums.get(&key).cloned(),
-                directory: package.manifest_path.parent().unwrap_or(Path::new("/")).to_owned(),
+                directory: package.manifest_path.parent().unwrap_or_else(|| Path::new("/")).to_owned(),
                 dependencies,
             };
             graph.insert(key, item);
@@ -139,9 +142,10 @@ impl Crates {
             .collect();
         members.sort();
         let first = packages.first().map_or("", String::as_str);
-        let version = metadata.packages.iter().filter(is_member).find(|package| package.name == first);
-        let version = version.map(|package| package.version.clone()).unwrap_or_default();
-        Ok(Self { version, members, graph })
+        let first = metadata.packages.iter().filter(is_member).find(|package| package.name == first);
+        let version = first.map(|package| package.version.clone()).unwrap_or_default();
+        let repository = first.and_then(|package| package.repository.clone());
+        Ok(Self { version, repository, members, graph })
     }
 
     /// Everything that a program's package is linked from, itself included.
@@ -162,6 +166,15 @@ impl Crates {
             }
         }
         Ok(found)
+    }
+}
+
+impl Crates {
+    /// Directories that crates of others are in: those are no business of whoever runs the programs.
+    #[must_use]
+    pub fn vendors(&self) -> BTreeSet<&Path> {
+        let others = self.graph.values().filter(|item| item.checksum.is_some());
+        others.filter_map(|item| item.directory.parent()).collect()
     }
 }
 

@@ -1,3 +1,5 @@
-//! `weft-images`: see the library.
+//! `weft-images`: assembles weft's OCI images.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    weft_images::program::main(std::env::args_os())
+}

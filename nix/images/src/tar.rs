@@ -409,7 +409,7 @@ mod tests {
         let archive = writer.finish();
         assert_eq!(read(&archive[..515]), Err(ReadError::Cut("a".to_owned())));
         assert_eq!(read(&archive[..1024]), Err(ReadError::Cut("its end".to_owned())));
-        let mut other = archive.clone();
+        let mut other = archive;
         other[3] ^= 1;
         assert_eq!(read(&other), Err(ReadError::Damaged(0)));
     }
