@@ -13,6 +13,7 @@
 pub mod environment;
 pub mod http;
 pub mod lease;
+pub mod names;
 pub mod place;
 pub mod pod;
 pub mod proxy;

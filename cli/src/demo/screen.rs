@@ -41,7 +41,8 @@ impl Screen {
     /// # Errors
     /// It is none.
     pub fn open() -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
+        let mut terminal = ratatui::try_init()?;
+        terminal.clear()?;
         let (sender, keys) = mpsc::channel(QUEUE);
         let ended = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&ended);

@@ -3,6 +3,7 @@
 use super::{
     environment::{Environment, Listen},
     lease::Lease,
+    names::{self, Names},
     place::Place,
     proxy::{Proxy, ProxyError},
     registry::{Registry, RegistryError},
@@ -53,6 +54,7 @@ pub struct Pod {
     pub lease: Lease,
     /// What runs in it.
     pub program: Option<Running>,
+    _names: Option<Names>,
     log: PathBuf,
     variables: Vec<(String, String)>,
 }
@@ -95,6 +97,9 @@ pub enum PodError {
     /// The namespace or a file.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// Its name server.
+    #[error("could not listen for questions about names")]
+    Names(#[from] std::io::Error),
     /// Redirection.
     #[error("could not redirect connections to the proxy")]
     Redirect(#[from] MachineRedirectError),
@@ -123,8 +128,8 @@ impl Pod {
         let Registered { answer, lease } = registered;
         let made = Self::make(site, &spec, &answer, listen);
         match made {
-            Ok((place, proxy, log, variables)) => {
-                Ok(Self { spec, answer, place, proxy, lease, program: None, log, variables })
+            Ok((place, names, proxy, log, variables)) => {
+                Ok(Self { spec, answer, place, proxy, lease, program: None, _names: names, log, variables })
             }
             Err(error) => {
                 // Its lease would run out anyway.
@@ -140,9 +145,13 @@ impl Pod {
         spec: &Spec,
         answer: &Answer,
         listen: impl FnOnce(Ipv4Addr) -> Listen,
-    ) -> Result<(Place, Proxy, PathBuf, Vec<(String, String)>), PodError> {
+    ) -> Result<(Place, Option<Names>, Proxy, PathBuf, Vec<(String, String)>), PodError> {
         let IpAddr::V4(ip) = answer.ip else { return Err(PodError::Address(answer.ip)) };
         let place = place(site, spec, answer, ip)?;
+        let names = match &place {
+            Place::Namespace(member) => Some(Names::start(member.namespace(), answer.addresses.dns)?),
+            Place::Loopback(_) => None,
+        };
         let directory = site.directory(&spec.name)?;
         let token = directory.join("token");
         site.secret(&token, answer.join_token.as_deref().ok_or(PodError::NoToken)?)?;
@@ -161,7 +170,7 @@ impl Pod {
         };
         let variables = environment.variables();
         let proxy = Proxy::start(&place, variables.clone(), site.exempt(), &log)?;
-        Ok((place, proxy, log, variables))
+        Ok((place, names, proxy, log, variables))
     }
 
     /// Waits until the proxy has its certificate.
@@ -242,7 +251,7 @@ fn place(site: &Site, spec: &Spec, answer: &Answer, ip: Ipv4Addr) -> Result<Plac
     let mut owner = site.owner();
     let (namespace, domain) = (&answer.namespace, &answer.networks.cluster_domain);
     let search = [format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
-    member.use_dns(&owner, answer.addresses.dns.ip(), &search.each_ref().map(String::as_str))?;
+    member.use_dns(&owner, names::ADDRESS.into(), &search.each_ref().map(String::as_str))?;
     member.publish(&mut owner)?;
     Ok(Place::Namespace(member))
 }

@@ -23,13 +23,15 @@ const UNARY: &str = "prices unary";
 const STREAM: &str = "prices stream";
 const SHOP: &str = "shop";
 
-/// Calls, streams and requests that lead to calls: all of them to the price service.
+/// Calls, streams and requests that lead to calls of the price service; and new connections.
 fn load(scene: &Scene) -> anyhow::Result<LoadRun> {
     let get = Protocol::Http1 { path: "/price/tea".into() };
     scene.load(vec![
         scene.target(UNARY, "prices", Protocol::Unary, 80.0, 4)?,
         scene.target(STREAM, "prices", Protocol::Stream { messages: 5 }, 10.0, 1)?,
         scene.target(SHOP, "shop", get, 40.0, 4)?,
+        // A new connection each time, and its name looked up for it.
+        scene.target("greeter", "greeter", Protocol::Greeter, 10.0, 1)?,
     ])
 }
 
