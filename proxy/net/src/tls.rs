@@ -20,6 +20,7 @@ mod conn;
 mod crypto;
 mod error;
 mod identity;
+mod outgoing;
 mod roots;
 mod verify;
 
@@ -30,7 +31,7 @@ mod tests;
 
 pub use self::chains::{MAX_CACHED_CHAIN_LEN, MAX_CACHED_CHAINS, MAX_CHAIN_AGE};
 pub use self::client::Target;
-pub use self::conn::{End, MAX_PENDING_CIPHERTEXT, Received, TlsConn};
+pub use self::conn::{End, MAX_PENDING_CIPHERTEXT, MAX_UNFINISHED, Received, TlsConn};
 pub use self::crypto::provider;
 pub use self::error::{Failure, TlsError};
 pub use self::identity::{Identity, IdentityError, Issued, Offer, WallClock};

@@ -1,19 +1,40 @@
 //! One TLS connection of either side, driven by bytes.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 
-use rustls::{ClientConnection, Connection, Error, ServerConnection};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+use rustls::{CommonState, Error};
 use weft_names::IdentityName;
 
 use super::client::Target;
 use super::error::{Failure, TlsError};
 use super::identity::{Identity, Offer};
+use super::outgoing::Outgoing;
 use super::verify;
 
 /// How many bytes of ciphertext may wait in a connection to be sent. [`TlsConn::send`] takes no more plaintext than
 /// fits, give or take the frames of its records. The handshake and alerts always fit.
 pub const MAX_PENDING_CIPHERTEXT: usize = 64 * 1024;
+
+/// Longest piece of an unfinished record or handshake message that is kept until its rest arrives; longer is malformed.
+/// Records have at most 16 KiB, and the longest message of a handshake is a peer's chain.
+pub const MAX_UNFINISHED: usize = 64 * 1024;
+
+/// What one record adds to its plaintext: head, content type, tag, and as much again to spare.
+const RECORD_OVERHEAD: usize = 64;
+/// The most plaintext in a record (RFC 8446 section 5.1).
+const RECORD: usize = 16 * 1024;
+
+thread_local! {
+    /// Ciphertext is deciphered in place, so it is copied here first.
+    static WORK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A TLS connection without a socket.
 ///
@@ -25,16 +46,45 @@ pub const MAX_PENDING_CIPHERTEXT: usize = 64 * 1024;
 /// Handshake messages and alerts come up by themselves: after each `receive`, also one that failed, what
 /// [`TlsConn::wants_write`] announces has to be written.
 ///
-/// A connection holds no bytes while it is idle, apart from one buffer of 4 KiB that the TLS library keeps.
+/// A connection holds no bytes while it is idle: the library is given buffers that belong to the thread.
 pub struct TlsConn(Box<Inner>);
 
 struct Inner {
-    tls: Connection,
+    tls: Side,
     ours: Option<IdentityName>,
     /// As a client, whom we expect; then whom the peer has proved to be.
     peer: Option<IdentityName>,
     handshaking: bool,
     peer_closed: bool,
+    closed: bool,
+    failed: Option<TlsError>,
+    /// The beginning of a record, or of a handshake message in several, whose rest has not come.
+    unfinished: Vec<u8>,
+    outgoing: Outgoing,
+}
+
+/// One of the library's two kinds of connection.
+pub(super) enum Side {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+/// What the library is asked to do once it has nothing else to do.
+#[derive(Clone, Copy)]
+enum Then<'a> {
+    Nothing,
+    /// Seal this.
+    Send(&'a [u8]),
+    /// Say that nothing more will be sent.
+    Close,
+}
+
+/// How far the library came.
+enum Step {
+    /// It has more to do.
+    More,
+    /// It needs more bytes, or has done what was asked for last.
+    Done,
 }
 
 /// What came of some ciphertext.
@@ -62,8 +112,8 @@ impl TlsConn {
     /// [`Failure::Internal`] only.
     pub fn server(identity: &Identity, offer: Offer) -> Result<Self, TlsError> {
         let ours = Some(identity.name().clone());
-        match ServerConnection::new(identity.server_config(offer)) {
-            Ok(tls) => Ok(Self::new(tls.into(), ours, None)),
+        match UnbufferedServerConnection::new(identity.server_config(offer)) {
+            Ok(tls) => Ok(Self::new(Side::Server(tls), ours, None)),
             Err(source) => Err(TlsError::new(source, ours, "a client".into())),
         }
     }
@@ -74,42 +124,46 @@ impl TlsConn {
     /// [`Failure::Internal`] only.
     pub fn client(target: &Target) -> Result<Self, TlsError> {
         let (ours, expected) = (target.ours().cloned(), target.expected().clone());
-        match ClientConnection::new(target.config(), target.server_name()) {
-            Ok(tls) => Ok(Self::new(tls.into(), ours, Some(expected))),
+        match UnbufferedClientConnection::new(target.config(), target.server_name()) {
+            Ok(tls) => Ok(Self::new(Side::Client(tls), ours, Some(expected))),
             Err(source) => Err(TlsError::new(source, ours, expected.as_str().into())),
         }
     }
 
-    pub(super) fn new(mut tls: Connection, ours: Option<IdentityName>, peer: Option<IdentityName>) -> Self {
-        tls.set_buffer_limit(Some(MAX_PENDING_CIPHERTEXT));
-        Self(Box::new(Inner { tls, ours, peer, handshaking: true, peer_closed: false }))
+    pub(super) fn new(tls: Side, ours: Option<IdentityName>, peer: Option<IdentityName>) -> Self {
+        let mut inner = Inner {
+            tls,
+            ours,
+            peer,
+            handshaking: true,
+            peer_closed: false,
+            closed: false,
+            failed: None,
+            unfinished: Vec::new(),
+            outgoing: Outgoing::default(),
+        };
+        // A client has something to say. What could go wrong shows with the first bytes from the peer.
+        let _ = inner.ask(Then::Nothing);
+        Self(Box::new(inner))
     }
 
     /// Takes all of `ciphertext` and appends what it says to `plaintext`.
     ///
     /// # Errors
     /// Once failed, a connection stays so. An alert for the peer may wait to be written.
-    pub fn receive(&mut self, mut ciphertext: &[u8], plaintext: &mut Vec<u8>) -> Result<Received, TlsError> {
+    pub fn receive(&mut self, ciphertext: &[u8], plaintext: &mut Vec<u8>) -> Result<Received, TlsError> {
         let inner = &mut *self.0;
+        if let Some(error) = &inner.failed {
+            return Err(error.clone());
+        }
         let mut received = Received::default();
-        while !ciphertext.is_empty() && !inner.peer_closed {
-            // Takes a few KiB at a time, at most a record and a half.
-            let taken = inner.tls.read_tls(&mut ciphertext).unwrap_or(0);
-            let state = inner.tls.process_new_packets().map_err(|source| inner.failed(source))?;
-            if state.plaintext_bytes_to_read() > 0 {
-                inner.drain(plaintext);
-            }
-            inner.peer_closed = state.peer_has_closed();
-            if inner.handshaking && !inner.tls.is_handshaking() {
+        if !inner.peer_closed {
+            inner.take(ciphertext, plaintext)?;
+            if inner.handshaking && !inner.tls.common().is_handshaking() {
                 inner.established();
                 received.established = true;
             }
-            if taken == 0 && !inner.peer_closed {
-                // The library takes nothing, yet reports no error: only a record longer than its buffer could do that.
-                return Err(inner.failed(Error::PeerSentOversizedRecord));
-            }
         }
-        inner.shrink();
         received.closed = inner.peer_closed;
         Ok(received)
     }
@@ -135,32 +189,47 @@ impl TlsConn {
     /// When the connection has failed before.
     pub fn send(&mut self, plaintext: &[IoSlice<'_>]) -> Result<usize, TlsError> {
         let inner = &mut *self.0;
+        if let Some(error) = &inner.failed {
+            return Err(error.clone());
+        }
         if inner.handshaking {
             return Ok(0);
         }
-        match inner.tls.writer().write_vectored(plaintext) {
-            Ok(sent) => Ok(sent),
-            Err(_) => Err(inner.failed_before()),
+        let mut sent = 0;
+        for piece in plaintext {
+            let room = MAX_PENDING_CIPHERTEXT.saturating_sub(inner.outgoing.len());
+            let piece = piece.get(..room).unwrap_or(piece);
+            if piece.is_empty() {
+                continue;
+            }
+            inner.ask(Then::Send(piece)).map_err(|source| inner.fail(source, &mut []))?;
+            sent += piece.len();
         }
+        Ok(sent)
     }
 
-    /// Says that nothing more will be sent (`close_notify`). Receiving goes on.
+    /// Says that nothing more will be sent (`close_notify`). Receiving goes on. In the handshake, where the peer could
+    /// not tell who says so, nothing is said.
     pub fn close(&mut self) {
-        self.0.tls.send_close_notify();
+        let inner = &mut *self.0;
+        if inner.failed.is_none() && !std::mem::replace(&mut inner.closed, true) {
+            // All that can go wrong is that the keys are used up, and then they cannot say goodbye either.
+            let _ = inner.ask(Then::Close);
+        }
     }
 
     /// Whether ciphertext waits to be written.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        self.0.tls.wants_write()
+        !self.0.outgoing.is_empty()
     }
 
-    /// Writes waiting ciphertext with one call of `write_vectored`; says how much was taken.
+    /// Writes waiting ciphertext with one call of `write`; says how much was taken.
     ///
     /// # Errors
     /// Those of `sink`, which may be a socket that does not block: what it did not take stays.
     pub fn write_to(&mut self, sink: &mut dyn Write) -> io::Result<usize> {
-        self.0.tls.write_tls(sink)
+        self.0.outgoing.write_to(sink)
     }
 
     /// Appends all waiting ciphertext to `out`.
@@ -199,69 +268,195 @@ impl TlsConn {
     /// Whether both sides agreed that a transport header comes first.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
-        !self.0.handshaking && self.0.tls.alpn_protocol() == Some(crate::transport_header::ALPN)
+        !self.0.handshaking && self.0.tls.common().alpn_protocol() == Some(crate::transport_header::ALPN)
     }
 
     /// What was agreed on, as a debug log shows it: suite and key exchange group.
     #[must_use]
     pub fn parameters(&self) -> Option<(&'static str, &'static str)> {
-        let suite = self.0.tls.negotiated_cipher_suite()?.suite().as_str()?;
-        let group = self.0.tls.negotiated_key_exchange_group()?.name().as_str()?;
+        let suite = self.0.tls.common().negotiated_cipher_suite()?.suite().as_str()?;
+        let group = self.0.tls.common().negotiated_key_exchange_group()?.name().as_str()?;
         Some((suite, group))
     }
 }
 
 impl Inner {
-    fn drain(&mut self, plaintext: &mut Vec<u8>) {
-        let mut reader = self.tls.reader();
-        while let Ok(chunk) = reader.fill_buf() {
-            if chunk.is_empty() {
-                return;
+    /// Gives the library all bytes there are, and keeps what it cannot use yet.
+    fn take(&mut self, ciphertext: &[u8], plaintext: &mut Vec<u8>) -> Result<(), TlsError> {
+        // What is unfinished grows in its own place, so that a record that comes byte by byte is not copied each time.
+        let waited = !self.unfinished.is_empty();
+        let mut work = if waited { std::mem::take(&mut self.unfinished) } else { WORK.with(RefCell::take) };
+        work.extend_from_slice(ciphertext);
+        let (used, result) = self.run(&mut work, plaintext, Then::Nothing);
+        let rest = work.get_mut(used..).unwrap_or_default();
+        let result = match result {
+            Ok(()) if rest.len() > MAX_UNFINISHED => Err(Error::PeerSentOversizedRecord),
+            result => result,
+        };
+        if let Err(source) = result {
+            return Err(self.fail(source, rest));
+        }
+        if waited && used == 0 {
+            self.unfinished = work;
+            return Ok(());
+        }
+        if !self.peer_closed {
+            self.unfinished = rest.to_vec();
+        }
+        if !waited {
+            work.clear();
+            WORK.set(work);
+        }
+        Ok(())
+    }
+
+    /// Asks something of the library that needs no more bytes. It is shown those that it has seen and could not use
+    /// yet, since it remembers where in them it stands.
+    fn ask(&mut self, then: Then<'_>) -> Result<(), Error> {
+        let mut unfinished = std::mem::take(&mut self.unfinished);
+        let mut plaintext = Vec::new();
+        let (used, result) = self.run(&mut unfinished, &mut plaintext, then);
+        debug_assert!(used == 0 && plaintext.is_empty(), "what could be used was used when it came");
+        self.unfinished = unfinished;
+        result
+    }
+
+    /// Lets the library work until it needs more bytes, then asks of it what is `then` to be done. Says how many bytes
+    /// of `work` it is done with.
+    fn run(
+        &mut self,
+        work: &mut [u8],
+        plaintext: &mut Vec<u8>,
+        then: Then<'_>,
+    ) -> (usize, Result<(), Error>) {
+        let mut used = 0;
+        loop {
+            let rest = work.get_mut(used..).unwrap_or_default();
+            let (discard, step) = self.step(rest, plaintext, then);
+            used += discard;
+            match step {
+                Ok(Step::More) => {}
+                Ok(Step::Done) => return (used, Ok(())),
+                Err(error) => return (used, Err(error)),
             }
-            plaintext.extend_from_slice(chunk);
-            let len = chunk.len();
-            reader.consume(len);
+        }
+    }
+
+    fn step(
+        &mut self,
+        rest: &mut [u8],
+        plaintext: &mut Vec<u8>,
+        then: Then<'_>,
+    ) -> (usize, Result<Step, Error>) {
+        let (out, closed) = (&mut self.outgoing, &mut self.peer_closed);
+        match &mut self.tls {
+            Side::Client(tls) => step(tls.process_tls_records(rest), out, plaintext, closed, then),
+            Side::Server(tls) => step(tls.process_tls_records(rest), out, plaintext, closed, then),
         }
     }
 
     fn established(&mut self) {
         self.handshaking = false;
-        if let Connection::Server(server) = &self.tls {
+        if let Side::Server(server) = &self.tls {
             let leaf = server.peer_certificates().and_then(<[_]>::first);
             self.peer = leaf.and_then(verify::identity_of);
         }
     }
 
-    /// Lets the library give back what a large record made it hold. It does so whenever it prepares to read into an
-    /// empty buffer, so it is asked to read from a source that has nothing.
-    fn shrink(&mut self) {
-        struct Nothing;
-        impl Read for Nothing {
-            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-        }
-        let _ = self.tls.read_tls(&mut Nothing);
-    }
-
-    fn failed(&self, source: Error) -> TlsError {
+    /// Whatever comes now, the connection has failed. An alert, if there is one, is put where it waits to be written.
+    fn fail(&mut self, source: Error, rest: &mut [u8]) -> TlsError {
         let ours = self.ours.clone();
-        match verify::take_refused() {
+        let error = match verify::take_refused() {
             Some(refused) => TlsError::refused(source, ours, refused),
             None => TlsError::new(source, ours, self.peer_told()),
-        }
-    }
-
-    fn failed_before(&mut self) -> TlsError {
-        match self.tls.process_new_packets() {
-            Err(source) => self.failed(source),
-            Ok(_) => self.failed(Error::General("the connection does not take data".into())),
-        }
+        };
+        // While it has something to say, it does not look at what came.
+        while self.tls.common().wants_write() && self.step(rest, &mut Vec::new(), Then::Nothing).1.is_ok() {}
+        self.failed = Some(error.clone());
+        error
     }
 
     fn peer_told(&self) -> Box<str> {
         self.peer.as_ref().map_or("a client", IdentityName::as_str).into()
     }
+}
+
+impl Side {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Client(tls) => tls,
+            Self::Server(tls) => tls,
+        }
+    }
+}
+
+/// Does what the library wants done in its present state. Says how many bytes of its input it is done with.
+fn step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    out: &mut Outgoing,
+    plaintext: &mut Vec<u8>,
+    peer_closed: &mut bool,
+    then: Then<'_>,
+) -> (usize, Result<Step, Error>) {
+    let UnbufferedStatus { mut discard, state } = status;
+    let step = match state {
+        Err(error) => Err(error),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+            match traffic.next_record() {
+                Some(Ok(record)) => {
+                    plaintext.extend_from_slice(record.payload);
+                    discard += record.discard;
+                }
+                Some(Err(error)) => break Err(error),
+                None => break Ok(Step::More),
+            }
+        },
+        Ok(ConnectionState::EncodeTlsData(mut data)) => match data.encode(out.room(0)) {
+            Ok(len) => {
+                out.filled(len);
+                Ok(Step::More)
+            }
+            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                let encoded = data.encode(out.room(required_size));
+                encoded.map(|len| out.filled(len)).map(|()| Step::More).map_err(internal)
+            }
+            Err(error) => Err(internal(error)),
+        },
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(Step::More)
+        }
+        Ok(ConnectionState::PeerClosed) => {
+            *peer_closed = true;
+            Ok(Step::More)
+        }
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            let need = match then {
+                Then::Nothing => return (discard, Ok(Step::Done)),
+                Then::Send(bytes) => bytes.len() + (bytes.len() / RECORD + 2) * RECORD_OVERHEAD,
+                Then::Close => 4 * RECORD_OVERHEAD,
+            };
+            let mut seal = |room: &mut [u8]| match then {
+                Then::Send(bytes) => traffic.encrypt(bytes, room),
+                Then::Nothing | Then::Close => traffic.queue_close_notify(room),
+            };
+            // More is needed only where a key update goes before.
+            let sealed = match seal(out.room(need)) {
+                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                    seal(out.room(required_size))
+                }
+                sealed => sealed,
+            };
+            sealed.map(|len| out.filled(len)).map(|()| Step::Done).map_err(internal)
+        }
+        // The handshake needs more bytes, or both sides have closed. (There is no early data: it is not allowed.)
+        Ok(_) => Ok(Step::Done),
+    };
+    (discard, step)
+}
+
+fn internal(error: impl fmt::Display) -> Error {
+    Error::General(error.to_string())
 }
 
 impl fmt::Debug for TlsConn {

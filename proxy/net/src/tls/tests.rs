@@ -10,10 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType};
 use rustls::client::Resumption;
+use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
+use super::conn::Side;
 use super::testing::*;
 use super::*;
 
@@ -101,8 +104,7 @@ fn every_listed_suite_and_group_can_be_negotiated() {
                 .with_custom_certificate_verifier(Arc::new(AnyServer))
                 .with_no_client_auth();
             let name = ServerName::try_from("proxy.test").unwrap();
-            let mut client =
-                TlsConn::new(ClientConnection::new(Arc::new(config), name).unwrap().into(), None, None);
+            let mut client = TlsConn::new(client_side(config, name), None, None);
             let mut server = server(&api, Offer::Plain);
             let talk = handshake(&mut client, &mut server);
             assert!(talk.server.is_ok(), "{suite:?} {group:?}: {talk:?}");
@@ -152,7 +154,11 @@ fn raw_client(issued: Option<Issued>, alpn: &[&[u8]]) -> TlsConn {
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     config.resumption = Resumption::disabled();
     let name = ServerName::try_from("proxy.test").unwrap();
-    TlsConn::new(ClientConnection::new(Arc::new(config), name).unwrap().into(), None, None)
+    TlsConn::new(client_side(config, name), None, None)
+}
+
+fn client_side(config: ClientConfig, name: ServerName<'static>) -> Side {
+    Side::Client(UnbufferedClientConnection::new(Arc::new(config), name).unwrap())
 }
 
 /// A server that shows any certificate and asks for none.
@@ -163,7 +169,7 @@ fn raw_server(issued: Issued) -> TlsConn {
         .with_no_client_auth()
         .with_single_cert(chain(&issued), key(issued))
         .unwrap();
-    TlsConn::new(ServerConnection::new(Arc::new(config)).unwrap().into(), None, None)
+    TlsConn::new(Side::Server(UnbufferedServerConnection::new(Arc::new(config)).unwrap()), None, None)
 }
 
 fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {

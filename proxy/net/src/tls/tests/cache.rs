@@ -47,7 +47,7 @@ fn a_remembered_chain_proves_nothing_without_its_key() {
         .with_no_client_auth();
     config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
     let name = ServerName::try_from("proxy.test").unwrap();
-    let mut client = TlsConn::new(ClientConnection::new(Arc::new(config), name).unwrap().into(), None, None);
+    let mut client = TlsConn::new(client_side(config, name), None, None);
     let mut server_ = server(&api, Offer::Plain);
     let error = handshake(&mut client, &mut server_).server.unwrap_err();
     assert_eq!((error.failure(), error.peer()), (Failure::BadCertificate, WEB));

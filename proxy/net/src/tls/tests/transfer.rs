@@ -70,6 +70,42 @@ fn pending_ciphertext_is_bounded() {
     assert_eq!(client.send(&[IoSlice::new(&data)]).unwrap(), MAX_PENDING_CIPHERTEXT);
 }
 
+/// A handshake message that claims to be 16 MiB, in records of 16 KiB (RFC 8446 section 4).
+#[test]
+fn what_is_unfinished_is_bounded() {
+    let mut server = server(&Ca::new().identity(API), Offer::Plain);
+    let mut message = vec![1, 0xff, 0xff, 0xff];
+    message.resize(16 * 1024, 0);
+    let mut plaintext = Vec::new();
+    for n in 1.. {
+        let mut record = vec![22, 3, 1, 0x40, 0];
+        record.append(&mut message);
+        message = vec![0; 16 * 1024];
+        if let Err(error) = server.receive(&record, &mut plaintext) {
+            assert_eq!(error.failure(), Failure::Malformed);
+            break;
+        }
+        assert!(n * 16 * 1024 <= MAX_UNFINISHED, "{n} records are taken");
+    }
+    assert!(server.receive(b"\x16\x03\x01\0\x01\0", &mut plaintext).is_err(), "a failure stays");
+}
+
+/// A record that never ends is not copied anew for each of its bytes, and is whole when its last byte comes.
+#[test]
+fn a_record_byte_by_byte() {
+    let (mut client, mut server) = connected(&Ca::new());
+    let data = vec![9; 16_000];
+    client.send(&[IoSlice::new(&data)]).unwrap();
+    let mut wire = Vec::new();
+    client.take_ciphertext(&mut wire);
+    let mut plaintext = Vec::new();
+    for byte in &wire {
+        assert!(plaintext.is_empty());
+        server.receive(std::slice::from_ref(byte), &mut plaintext).unwrap();
+    }
+    assert_eq!(plaintext, data);
+}
+
 #[test]
 fn nothing_is_sent_before_the_handshake_ends() {
     let web = Ca::new().identity(WEB);
