@@ -141,9 +141,7 @@ fn acknowledgement(seq: u32, flags: u16, payload: &[u8]) -> Result<Received<'_>,
 /// The end of a list; it carries an error number when the list broke off.
 fn done(seq: u32, payload: &[u8]) -> Received<'_> {
     match payload.first_chunk::<4>().map(|c| i32::from_ne_bytes(*c)) {
-        Some(code) if code < 0 => {
-            Received::Refused { seq, errno: code.saturating_abs(), kernel: None }
-        }
+        Some(code) if code < 0 => Received::Refused { seq, errno: code.saturating_abs(), kernel: None },
         _ => Received::Done { seq },
     }
 }

@@ -145,8 +145,10 @@ impl Route {
     /// theirs, and neighbours that have learnt the earlier one reach nobody until they ask again.
     pub fn add_bridge(&mut self, name: &str) -> Result<(), Error> {
         let info = Attrs::new().str(link::INFO_KIND, "bridge");
-        let attrs =
-            Attrs::new().str(link::NAME, name).bytes(link::ADDRESS, &BRIDGE_ADDRESS).nest_plain(link::INFO, info);
+        let attrs = Attrs::new()
+            .str(link::NAME, name)
+            .bytes(link::ADDRESS, &BRIDGE_ADDRESS)
+            .nest_plain(link::INFO, info);
         self.add_link(attrs, format!("add bridge {name}"))
     }
 

@@ -37,7 +37,8 @@ fn budget() -> Budget {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             table = name.to_owned();
         } else {
-            let (key, value) = line.split_once('=').unwrap_or_else(|| panic!("no line of the budget: {line}"));
+            let (key, value) =
+                line.split_once('=').unwrap_or_else(|| panic!("no line of the budget: {line}"));
             let value = value.trim().replace('_', "").parse().unwrap_or_else(|_| panic!("no number: {line}"));
             tables.entry(table.clone()).or_default().insert(key.trim().to_owned(), value);
         }
@@ -102,10 +103,12 @@ impl Verdict {
         match budget {
             None => drop(writeln!(self.wrong, "[{table}] {name} has no budget; measured {measured:.2}")),
             Some(budget) if measured > over => {
-                let _ = writeln!(self.wrong, "[{table}] {name}: {measured:.2} is over the budget of {budget}");
+                let _ =
+                    writeln!(self.wrong, "[{table}] {name}: {measured:.2} is over the budget of {budget}");
             }
             Some(budget) if measured < under => {
-                let _ = writeln!(self.wrong, "[{table}] {name}: {measured:.2} is far under {budget}: lower it");
+                let _ =
+                    writeln!(self.wrong, "[{table}] {name}: {measured:.2} is far under {budget}: lower it");
             }
             Some(_) => {}
         }
@@ -125,7 +128,8 @@ fn what_a_request_costs_is_within_the_budget() {
             Scenario::Bytes => (200, 600),
             _ => (3_000, 9_000),
         };
-        let cost = (instructions(&driver, scenario, many) - instructions(&driver, scenario, few)) / (many - few) as f64;
+        let cost = (instructions(&driver, scenario, many) - instructions(&driver, scenario, few))
+            / (many - few) as f64;
         let planned = budget.instructions.get(name);
         let at = planned.copied().unwrap_or(f64::NAN);
         verdict.judge("instructions", name, cost, planned, at * (1.0 + over), at * (1.0 - under));

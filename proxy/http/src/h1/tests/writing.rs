@@ -39,7 +39,11 @@ fn rfc9110_10_1_4_a_server_learns_that_trailers_are_welcome() {
         ("TE: gzip", ""),
     ] {
         let bytes = format!("GET / HTTP/1.1\r\nhost: h\r\n{said}\r\n\r\n");
-        assert_eq!(rewritten(&bytes, |_| {}), format!("GET / HTTP/1.1\r\nhost: h\r\n{expected}\r\n"), "{said}");
+        assert_eq!(
+            rewritten(&bytes, |_| {}),
+            format!("GET / HTTP/1.1\r\nhost: h\r\n{expected}\r\n"),
+            "{said}"
+        );
         // Where the connection is to be used otherwise, or by a version without trailers, they are not asked for.
         assert!(!rewritten(&bytes, |o| o.connection = Connection::Close).contains("te:"), "{said}");
         assert!(!rewritten(&bytes, |o| o.version = Version::Http10).contains("te:"), "{said}");
