@@ -19,7 +19,7 @@ use weft_policy::{FailureKind, Meta};
 use crate::config::Backoff;
 use crate::conn::Conn;
 use crate::exchange::{End, Exchange};
-use crate::io::{Io, Question, Side, Subject};
+use crate::io::{Io, Side, Subject};
 use crate::limits::Bound;
 use crate::metrics::{self, BalancerLabels, Response};
 use crate::pool::Endpoint;
@@ -122,8 +122,8 @@ impl Worker {
             block: self.blocks.balancers(&labels),
         });
         if !asked {
-            // A refused question is asked again by the next plan; until then requests fail fast.
-            let _ = io.ask(Question::Resolve { path: Arc::clone(path) });
+            // Until it is answered requests wait, or fail fast.
+            self.ask(io, Subject::Path(Arc::clone(path)));
         } else if let Some(set) = self.sets.get(path).map(Arc::clone) {
             self.update_balancer(io, key, &set);
         }
@@ -152,7 +152,7 @@ impl Worker {
         balancer.block.pending.set(0);
         if !self.balancers.iter().any(|(_, b)| b.path == balancer.path) {
             self.sets.remove(&balancer.path);
-            let _ = io.ask(Question::Forget(Subject::Path(balancer.path)));
+            self.forget(io, Subject::Path(balancer.path));
         }
     }
 

@@ -194,7 +194,13 @@ impl Worker {
         error: &io::Error,
     ) {
         let random = io.random();
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return };
+        let Some(e) = self.endpoints.get_mut(endpoint) else {
+            // It was retired and this was its last connection: whom that was for still has to know.
+            if let Purpose::Opaque(client) = purpose {
+                self.opaque_not_connected(io, client, error);
+            }
+            return;
+        };
         let mut backoff = Duration::ZERO;
         if e.balancer.is_none() {
             backoff = e.failures.failed(random);

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_policy::outbound::{self, Policy};
 
@@ -23,6 +24,9 @@ use crate::time::Instant;
 use crate::timers::Timers;
 use crate::worker::Worker;
 
+/// How long after the queue of questions was full it is tried again, for what no connection waits for.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Everything that was asked for and not forgotten.
 #[derive(Default)]
 pub(crate) struct Discovery {
@@ -32,6 +36,10 @@ pub(crate) struct Discovery {
     pub(crate) ports: Slab<PortPolicy>,
     pub(crate) by_port: HashMap<u16, Key<PortPolicy>>,
     pub(crate) port_timers: Timers,
+    /// Ports and paths that the queue of questions had no room for: each one once, so no more than are known.
+    unasked: Vec<Subject>,
+    /// When they are asked about again.
+    ask_again: Option<Instant>,
 }
 
 /// An outbound target.
@@ -61,16 +69,60 @@ impl Discovery {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.target_timers.next(), self.port_timers.next()].into_iter().flatten().min()
+        [self.target_timers.next(), self.port_timers.next(), self.ask_again].into_iter().flatten().min()
     }
 }
 
 impl Worker {
+    // --- questions that nobody waits for
+
+    /// Asks about a port or a path; if there is no room for the question, again in a while.
+    pub(crate) fn ask(&mut self, io: &mut impl Io, subject: Subject) {
+        let question = match &subject {
+            Subject::Target(target) => Question::Discover { target: *target },
+            Subject::Path(path) => Question::Resolve { path: Arc::clone(path) },
+            Subject::Port(port) => Question::Port { port: *port },
+        };
+        if io.ask(question).is_err() {
+            self.discovery.unasked.push(subject);
+            self.discovery.ask_again.get_or_insert(self.now + ASK_AGAIN);
+        }
+    }
+
+    /// Nobody needs to know any more.
+    pub(crate) fn forget(&mut self, io: &mut impl Io, subject: Subject) {
+        match self.discovery.unasked.iter().position(|unasked| *unasked == subject) {
+            Some(at) => drop(self.discovery.unasked.swap_remove(at)),
+            // Always taken: it makes room.
+            None => drop(io.ask(Question::Forget(subject))),
+        }
+    }
+
+    fn ask_again(&mut self, io: &mut impl Io) {
+        if self.discovery.ask_again.is_some_and(|at| at <= self.now) {
+            self.discovery.ask_again = None;
+            for subject in std::mem::take(&mut self.discovery.unasked) {
+                self.ask(io, subject);
+            }
+        }
+    }
+
     // --- outbound targets
 
     /// Finds the policy for a connection to `address`, or lets it wait for it.
     pub(crate) fn discover(&mut self, io: &mut impl Io, id: Key<Conn>, address: SocketAddr) {
         let known = self.discovery.by_address.get(&address).copied();
+        let is_there = known.and_then(|key| self.discovery.target(key)).is_some_and(|t| t.plan.is_some());
+        if !is_there && self.gauges.discovering.get() >= self.config.limits.discovering as u64 {
+            self.met(io, Bound::DiscoveringConnections);
+            return self.refuse(
+                io,
+                id,
+                ErrorKind::LoadShed,
+                "discover",
+                "too many connections wait for discovery",
+            );
+        }
         let key = match known {
             Some(key) => key,
             None => {
@@ -99,19 +151,8 @@ impl Worker {
                 key
             }
         };
-        let limit = self.config.limits.discovering as u64;
         let Some(target) = self.discovery.targets.get_mut(key) else { return };
         if target.plan.is_none() {
-            if self.gauges.discovering.get() >= limit {
-                self.met(io, Bound::DiscoveringConnections);
-                return self.refuse(
-                    io,
-                    id,
-                    ErrorKind::LoadShed,
-                    "discover",
-                    "too many connections wait for discovery",
-                );
-            }
             target.waiting.push(id);
             self.gauges.discovering.up();
         }
@@ -275,15 +316,16 @@ impl Worker {
         }
     }
 
-    /// Forgets what nobody has used for long enough.
+    /// Forgets what nobody has used for long enough, and asks about what could not be asked before.
     pub(crate) fn forget_idle_policies(&mut self, io: &mut impl Io) {
+        self.ask_again(io);
         while let Some(slot) = self.discovery.target_timers.due(self.now) {
             let Some(key) = self.discovery.targets.key_at(slot) else { continue };
             match self.discovery.targets.get(key).and_then(|t| t.forget) {
                 Some(at) if at <= self.now => {
                     let Some(target) = self.discovery.targets.remove(key) else { continue };
                     self.discovery.by_address.remove(&target.address);
-                    let _ = io.ask(Question::Forget(Subject::Target(target.address)));
+                    self.forget(io, Subject::Target(target.address));
                     if let Some(plan) = target.plan {
                         self.release_plan(io, &plan);
                     }
@@ -298,7 +340,7 @@ impl Worker {
                 Some(at) if at <= self.now => {
                     let Some(port) = self.discovery.ports.remove(key) else { continue };
                     self.discovery.by_port.remove(&port.port);
-                    let _ = io.ask(Question::Forget(Subject::Port(port.port)));
+                    self.forget(io, Subject::Port(port.port));
                 }
                 Some(at) => self.discovery.port_timers.arm(slot, at),
                 None => {}

@@ -9,7 +9,7 @@ use weft_policy::inbound::{RateLimitFor, ServerPolicy};
 
 use crate::accept::{Accept, Governed};
 use crate::conn::{Conn, Stage};
-use crate::io::{Io, Question};
+use crate::io::{Io, Subject};
 use crate::limits::Bound;
 use crate::metrics::{ErrorKind, Server, ServerLabels};
 use crate::slab::Key;
@@ -74,8 +74,8 @@ impl Worker {
             self.met(io, Bound::Policies);
             return None;
         }
-        // Traffic does not wait for the answer, so it does not fail for a full queue either: the next one asks again.
-        let asked = io.ask(Question::Port { port }).is_ok();
+        // Traffic does not wait for the answer, so it does not fail for a full queue either.
+        self.ask(io, Subject::Port(port));
         let config = &self.config.inbound;
         let policy = if config.opaque_ports.contains(port) {
             Arc::clone(&config.default_opaque_policy)
@@ -83,10 +83,9 @@ impl Worker {
             Arc::clone(&config.default_policy)
         };
         let block = self.server_block(&policy, port);
-        let forget = (!asked).then_some(self.now);
         let limiter = Self::limiter(&policy);
         let entry =
-            PortPolicy { port, policy, generation: 0, block, limiter, users: 0, forget, fixed: false };
+            PortPolicy { port, policy, generation: 0, block, limiter, users: 0, forget: None, fixed: false };
         let key = self.discovery.ports.insert(entry);
         self.discovery.by_port.insert(port, key);
         Some(key)

@@ -27,8 +27,11 @@ pub mod manifest;
 mod mesh;
 pub mod names;
 pub mod netlink;
+mod pki;
 pub mod policy;
+pub mod tls;
 pub mod transport_header;
+pub mod worker;
 
 /// Something that is fuzzed.
 #[derive(Clone, Copy)]
@@ -50,5 +53,5 @@ macro_rules! targets {
 }
 
 targets! {
-    client_hello detect dns h1 h1_write h2 h2_frames hpack identity manifest names netlink policy transport_header
+    client_hello detect dns h1 h1_write h2 h2_frames hpack identity manifest names netlink policy tls transport_header worker
 }

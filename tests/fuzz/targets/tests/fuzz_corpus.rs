@@ -75,5 +75,5 @@ macro_rules! replays {
 }
 
 replays! {
-    client_hello detect dns h1 h1_write h2 h2_frames hpack identity manifest names netlink policy transport_header
+    client_hello detect dns h1 h1_write h2 h2_frames hpack identity manifest names netlink policy tls transport_header worker
 }
