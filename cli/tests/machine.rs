@@ -68,14 +68,14 @@ fn run(filter: &str) -> ExitCode {
         ("without_root", without_root),
     ];
     assert!(nix::unistd::geteuid().is_root(), "these tests need root");
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
         let start = Instant::now();
         let ok = panic::catch_unwind(test).is_ok();
         println!("test {name} ... {} ({} ms)", if ok { "ok" } else { "FAILED" }, start.elapsed().as_millis());
-        failed += usize::from(!ok);
+        *(if ok { &mut passed } else { &mut failed }) += 1;
     }
-    println!("test result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
+    println!("test result: {}. {passed} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" });
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -1,4 +1,5 @@
-//! Where the programs under test are: built by the cargo that built the test, with the same profile.
+//! Where the programs under test are: built by the cargo that built the test, with the same profile, or where
+//! `WEFT_TESTS_PROGRAMS` says.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +9,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Set by `tests/run`, which has built everything: nothing is built by the tests then.
-const BUILT: &str = "WEFT_TESTS_BUILT";
+/// A folder with the programs under test; nothing is built by the tests then. `tests/run`, which has built everything, sets it.
+const PROGRAMS: &str = "WEFT_TESTS_PROGRAMS";
 
 /// The path of a program of ours, which is built first if need be.
 ///
@@ -21,12 +22,15 @@ pub fn path(program: &str) -> PathBuf {
     if let Some(path) = known.get(program) {
         return path.clone();
     }
-    let directory = output_directory();
-    let path = directory.join(program);
-    if std::env::var_os(BUILT).is_none() {
-        build(program, &directory);
-    }
-    assert!(path.is_file(), "{} is not there: cargo build -p {program}", path.display());
+    let path = match std::env::var_os(PROGRAMS) {
+        Some(directory) => PathBuf::from(directory).join(program),
+        None => {
+            let directory = output_directory();
+            build(program, &directory);
+            directory.join(program)
+        }
+    };
+    assert!(path.is_file(), "{} is not there", path.display());
     known.insert(program.to_owned(), path.clone());
     path
 }

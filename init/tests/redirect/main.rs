@@ -1,2 +1,0 @@
-//! Redirection in network namespaces.
-fn main() {}
