@@ -100,7 +100,11 @@ impl Command {
             Self::Up(args) => up::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Exec(args) => exec::run(&args),
-            Self::Proxy => Ok(weft_proxy::run::main()),
+            Self::Proxy => {
+                // The kernel calls what is started through /proc/self/exe "exe".
+                let _ = nix::sys::prctl::set_name(c"weft-proxy");
+                Ok(weft_proxy::run::main())
+            }
             Self::Init(args) => Ok(embedded::init(&args)),
             Self::Get(args) => get::run(&args),
             Self::Version(args) => version::run(&args),

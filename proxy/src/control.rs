@@ -82,7 +82,7 @@ impl Shared {
     /// When an address makes no URI.
     pub fn new(config: &Config, roots: &Roots) -> Result<Self, tonic::transport::Error> {
         let (identity, _) = watch::channel(None);
-        let secure = Secure::new(roots.clone(), identity.subscribe());
+        let secure = Secure::new(roots.clone(), identity.subscribe()).proving();
         let (side, mark) = (&config.outbound.side, config.socket_mark);
         Ok(Self {
             destination: channel::channel(&config.control.destination, side, mark, secure.clone())?,

@@ -132,7 +132,7 @@ async fn meshed(
     let mut pod = Pod::create(&site, spec, registered, |_| Listen::standard(ipv6))
         .await
         .map_err(|e| no_pod(e, &name))?;
-    let started = start(args, user, &mut pod).await;
+    let started = start(args, user, &site, &mut pod).await;
     let _published = match started {
         Ok(published) => published,
         Err(failure) => {
@@ -159,6 +159,7 @@ async fn meshed(
 async fn start(
     args: &Args,
     user: Option<User>,
+    site: &Site,
     pod: &mut Pod,
 ) -> Result<Vec<crate::workload::publish::Published>, Failure> {
     let mut published = Vec::new();
@@ -175,6 +176,9 @@ async fn start(
     program.user = user;
     program.contain = true;
     pod.start(program).map_err(|e| no_pod(e, &name))?;
+    if let Some(program) = &pod.program {
+        site.owner().set_program(&name, program).map_err(Failure::new)?;
+    }
     Ok(published)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     MachineError,
-    enter::Enter,
+    enter::{self, Enter},
     owner::{self, Process},
 };
 use nix::sched::{CloneFlags, setns};
@@ -26,6 +26,7 @@ pub struct Found {
     pub process: Process,
     path: PathBuf,
     files: Vec<(PathBuf, PathBuf)>,
+    first: Option<Process>,
 }
 
 /// All namespaces that live processes have published in `base`, by name.
@@ -40,6 +41,7 @@ pub fn list(base: &Path) -> Vec<Found> {
                 label: label.clone(),
                 process,
                 files: member.files,
+                first: member.first,
             })
         })
         .collect();
@@ -57,12 +59,21 @@ pub fn find(base: &Path, name: &str) -> Result<Found, MachineError> {
 }
 
 impl Found {
-    /// Becomes a program in the namespace; returns only if that fails. The process must have one thread.
+    /// Becomes a program in the namespace, or watches over one that shares processes and files with the workload's
+    /// own; returns when that has ended, or if there is none. The process must have one thread.
     pub fn exec(&self, argv: &[OsString]) -> Result<ExitCode, MachineError> {
         self.enter_user_namespace()?;
         NetNs::open(&self.path)?.enter()?;
-        let steps = Enter { parent: None, files: self.files.clone(), user: None, contain: false };
-        Ok(steps.start(argv))
+        match self.first.filter(|first| first.is_alive()) {
+            Some(first) => {
+                join(first)?;
+                Ok(enter::attend(argv))
+            }
+            None => {
+                let steps = Enter { parent: None, files: self.files.clone(), user: None, contain: false };
+                Ok(steps.start(argv))
+            }
+        }
     }
 
     /// A rootless weft's namespaces belong to its user namespace: only who is in that one may enter them.
@@ -77,4 +88,21 @@ impl Found {
         let file = File::open(&path).map_err(fail())?;
         setns(file, CloneFlags::CLONE_NEWUSER).map_err(|e| fail()(io::Error::from(e)))
     }
+}
+
+/// Enters the mount table of a contained program, and lets what is started from here on be one of its processes.
+fn join(first: Process) -> Result<(), MachineError> {
+    let directory = std::env::current_dir();
+    let open = |kind: &str| {
+        let path = PathBuf::from(format!("/proc/{}/ns/{kind}", first.pid));
+        File::open(&path).map(|file| (file, path.clone())).map_err(owner::file("open", &path))
+    };
+    // Both are opened before the first is entered: it has a /proc of its own.
+    let namespaces = [(open("pid")?, CloneFlags::CLONE_NEWPID), (open("mnt")?, CloneFlags::CLONE_NEWNS)];
+    for ((file, path), kind) in namespaces {
+        setns(file, kind).map_err(|e| owner::file("enter", &path)(io::Error::from(e)))?;
+    }
+    // The mount tables differ in few files only, so the directory is there.
+    let _ = directory.and_then(std::env::set_current_dir);
+    Ok(())
 }

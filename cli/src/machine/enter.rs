@@ -68,12 +68,17 @@ impl Enter {
             let inner = Self { parent: None, files: Vec::new(), user: self.user, contain: false };
             return inner.command(argv).and_then(watch).unwrap_or_else(|e| fail(NOT_SET_UP, e));
         }
+        let mut command = Command::new(program);
+        command.args(args);
+        if program == OURSELVES {
+            // So that lists of processes say what it is.
+            command.arg0("weft");
+        }
         let error = match SigSet::empty().thread_set_mask() {
-            Ok(()) => Command::new(program).args(args).exec(),
+            Ok(()) => command.exec(),
             Err(e) => e.into(),
         };
-        let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE };
-        fail(code, format_args!("{}: {error}", program.display()))
+        not_run(program, &error)
     }
 
     fn prepare(&self) -> Result<(), String> {
@@ -133,6 +138,21 @@ fn become_user(user: User) -> nix::Result<()> {
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)
+}
+
+/// Runs a program as a child until it ends, and passes signals on to it.
+pub(super) fn attend(argv: &[OsString]) -> ExitCode {
+    let Some((program, args)) = argv.split_first() else {
+        return fail(NOT_SET_UP, "no program was named");
+    };
+    let mut command = Command::new(program);
+    command.args(args);
+    watch(command).unwrap_or_else(|error| not_run(program, &error))
+}
+
+fn not_run(program: &OsString, error: &io::Error) -> ExitCode {
+    let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE };
+    fail(code, format_args!("{}: {error}", program.display()))
 }
 
 /// Runs a command as a child and does an init's work until it ends.

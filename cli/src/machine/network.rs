@@ -178,7 +178,7 @@ impl Member {
     /// Makes the namespace findable by name for other commands, with the files shown so far; the path leads to it
     /// while this process lives.
     pub fn publish(&self, owner: &mut Owner) -> Result<PathBuf, MachineError> {
-        owner.add_member(&self.name, &self.ns, MemberRecord { files: self.files.clone() })
+        owner.add_member(&self.name, &self.ns, MemberRecord { files: self.files.clone(), first: None })
     }
 
     /// Starts a program here.

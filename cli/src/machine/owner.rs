@@ -60,6 +60,9 @@ pub struct Record {
 pub struct MemberRecord {
     /// Files that programs there see in other places: where, and what.
     pub files: Vec<(PathBuf, PathBuf)>,
+    /// The first process of the process namespace that its program has, if it has one.
+    #[serde(default)]
+    pub first: Option<Process>,
 }
 
 /// Most directories of dead processes that one sweep looks at: the rest is left for the next one.
@@ -99,7 +102,11 @@ fn outer_uid(uid_map: &str) -> Option<u32> {
 impl Process {
     /// This process.
     pub fn own() -> Option<Self> {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process that has this number now.
+    pub fn of(pid: u32) -> Option<Self> {
         start_time(pid).map(|start| Self { pid, start })
     }
 
@@ -186,6 +193,15 @@ impl Owner {
         self.record.members.insert(name.to_owned(), member);
         self.write()?;
         Ok(link)
+    }
+
+    /// Records that a contained program runs in a namespace, so that others can join it there.
+    pub fn set_program(&mut self, name: &str, running: &super::Running) -> Result<(), MachineError> {
+        if let Some(member) = self.record.members.get_mut(name) {
+            member.first = Process::of(running.pid());
+            self.write()?;
+        }
+        Ok(())
     }
 
     /// Forgets a namespace.

@@ -493,6 +493,14 @@ impl Worker {
             extra.add(Kind::Date, &self.date);
         }
         x.chosen.edit_response(head, bytes, &mut extra);
+        let down = x.down.conn;
+        if let Some(why) = head.value(bytes, Kind::ProxyError)
+            && self.peer_is_proxy(ex)
+            && self.may_tell(down)
+        {
+            extra.add(Kind::ProxyError, why);
+        }
+        let Some(x) = self.exchanges.get_mut(ex) else { return };
         if x.side == Side::Outbound && head.facts.l5d_close && !x.chosen.balanced {
             // The peer's application is gone, and only a new connection would find another.
             self.close_after_response(ex);
@@ -518,6 +526,15 @@ impl Worker {
             self.response_begins(ex);
             self.flow_sent(io, ex, Way::Response);
         }
+    }
+
+    /// Whether it went to a proxy that has proved who it is: what such a one says went wrong, the client may believe.
+    /// What an application says under that name, its own proxy has dropped. (Linkerd's outbound proxy drops both, which
+    /// leaves the client with a bare status.)
+    fn peer_is_proxy(&self, ex: Key<Exchange>) -> bool {
+        let Some(x) = self.exchanges.get(ex).filter(|x| x.side == Side::Outbound) else { return false };
+        let endpoint = x.endpoint.and_then(|e| self.endpoints.get(e)).and_then(|e| e.policy.as_ref());
+        endpoint.is_some_and(|e| e.tls.is_some())
     }
 
     /// The first byte after the head, or the end: what latency is measured to.

@@ -168,7 +168,7 @@ impl Worker {
     }
 
     /// Whether the client may be told what went wrong: the application itself, or another proxy.
-    fn may_tell(&self, id: Key<Conn>) -> bool {
+    pub(crate) fn may_tell(&self, id: Key<Conn>) -> bool {
         let Some(conn) = self.conns.get(id) else { return false };
         match conn.side {
             Side::Outbound => self.config.outbound.informational_headers,

@@ -29,18 +29,33 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long name look-up, connecting and handshake may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that should prove who we are waits for the first certificate; then it is made without.
+const FIRST_CERTIFICATE: Duration = Duration::from_secs(2);
 
 /// How control-plane services are met: with our certificate once there is one, without before.
 #[derive(Clone)]
 pub struct Secure {
     roots: Roots,
     identity: watch::Receiver<Option<Arc<Identity>>>,
+    waits: bool,
 }
 
 impl Secure {
     /// Against these roots, with the latest of `identity`.
     pub fn new(roots: Roots, identity: watch::Receiver<Option<Arc<Identity>>>) -> Self {
-        Self { roots, identity }
+        Self { roots, identity, waits: false }
+    }
+
+    /// The same, but the first connections wait a while for the certificate, so that the service knows who calls.
+    pub fn proving(self) -> Self {
+        Self { waits: true, ..self }
+    }
+
+    async fn certificate(&mut self) {
+        if self.waits {
+            // Late or never: the service decides what it tells strangers.
+            let _ = tokio::time::timeout(FIRST_CERTIFICATE, self.identity.wait_for(Option::is_some)).await;
+        }
     }
 
     /// How to meet the service that must be `name`.
@@ -94,7 +109,10 @@ struct Connect {
 }
 
 impl Connect {
-    async fn connect(self) -> io::Result<ControlIo> {
+    async fn connect(mut self) -> io::Result<ControlIo> {
+        if self.name.is_some() {
+            self.secure.certificate().await;
+        }
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "no address");
         for addr in resolve(&self.addr).await? {
             match tokio::time::timeout(self.timeout, self.tcp(addr)).await {

@@ -505,7 +505,12 @@ async fn a_servers_routes_change_under_an_open_connection() {
     until("the new route", async || (client.get("http://server/a").await.status == 404).then_some(())).await;
     assert_eq!(client.get("http://server/b").await.status, 200);
     assert_eq!(app.last().uri.path(), "/b");
-    // Another proxy is told why; an application is not told by proxies other than its own.
+    // The application is told why, by its own proxy, which has it from the other.
+    let reply = client.get("http://server/a").await;
+    assert_eq!(reply.status, 404);
+    let why = reply.header("l5d-proxy-error");
+    assert!(why.starts_with("no route found for request") && why.contains("server"), "{why}");
+    // Any proxy is told.
     let leaf = pair.control.ca().leaf(&identity("peer"), Validity::DAY);
     let name = identity("server");
     let peer = Peer::good(pair.control.ca(), &leaf, &name);
@@ -520,7 +525,7 @@ async fn a_servers_routes_change_under_an_open_connection() {
         .await;
     let page = pair.server.metrics().await;
     let labels = [("srv_name", "server"), ("target_port", "8080")];
-    assert!(page.sum("inbound_http_route_not_found_total", &labels) >= 2.0);
+    assert!(page.sum("inbound_http_route_not_found_total", &labels) >= 3.0);
     assert_eq!(page.sum("inbound_http_authz_allow_total", &[("route_name", "only-b")]), 1.0);
 }
 

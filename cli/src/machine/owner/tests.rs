@@ -34,7 +34,8 @@ fn a_record_goes_with_its_process() {
     let mut owner = Owner::claim(base, "test").unwrap();
     let path = owner.add_file("a/resolv.conf", "nameserver 192.0.2.1\n").unwrap();
     let ns = NetNs::current().unwrap();
-    let link = owner.add_member("web", &ns, MemberRecord { files: vec![("/x".into(), path)] }).unwrap();
+    let link =
+        owner.add_member("web", &ns, MemberRecord { files: vec![("/x".into(), path)], first: None }).unwrap();
     assert_eq!(NetNs::open(&link).unwrap().id().unwrap(), ns.id().unwrap());
 
     let [(process, directory, record)] = living(base).try_into().unwrap();
