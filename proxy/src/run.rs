@@ -18,7 +18,7 @@ use tokio::{
 use weft_engine::{Worker, metrics::Registry};
 use weft_net::{
     socket::StreamOptions,
-    tls::{Identity, Offer, Roots},
+    tls::{Identity, Roots},
 };
 
 /// Exit code when the environment is wrong (`EX_USAGE`, as Linkerd's).
@@ -240,9 +240,8 @@ async fn remind(readiness: Arc<Readiness>) {
 fn admin_tls(
     mut identity: watch::Receiver<Option<Arc<Identity>>>,
 ) -> watch::Receiver<Option<Arc<rustls::ServerConfig>>> {
-    let config = |identity: &Option<Arc<Identity>>| {
-        identity.as_ref().map(|identity| identity.server_config(Offer::Plain))
-    };
+    let config =
+        |identity: &Option<Arc<Identity>>| identity.as_ref().map(|identity| identity.server_config());
     let (sender, receiver) = watch::channel(config(&identity.borrow_and_update()));
     tokio::spawn(async move {
         while identity.changed().await.is_ok() {

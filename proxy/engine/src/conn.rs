@@ -23,7 +23,7 @@ use crate::dial::Dial;
 use crate::http1::{Http1Client, Http1Server};
 use crate::http2::Http2;
 use crate::io::{Io, Side, SocketId};
-use crate::metrics::Transport;
+use crate::metrics::{Counter, Transport};
 use crate::pool::Endpoint;
 use crate::relay::Relay;
 use crate::retry::Lost;
@@ -281,9 +281,18 @@ impl Worker {
 
     /// Both sides have proved who they are.
     fn handshake_done(&mut self, io: &mut impl Io, id: Key<Conn>) {
-        match self.conns.get(id).map(|c| &c.stage) {
-            Some(Stage::Accept(_)) => self.terminated(io, id),
-            Some(Stage::Dial(_)) => self.dialed(io, id),
+        let Some(conn) = self.conns.get(id) else { return };
+        let resumed = matches!(&conn.security, Security::Tls(tls) if tls.is_resumed());
+        let count = |[full, again]: &[Counter; 2]| if resumed { again.count() } else { full.count() };
+        match &conn.stage {
+            Stage::Accept(_) => {
+                count(&self.gauges.handshakes_accepted);
+                self.terminated(io, id);
+            }
+            Stage::Dial(_) => {
+                count(&self.gauges.handshakes_dialed);
+                self.dialed(io, id);
+            }
             _ => {}
         }
     }

@@ -6,9 +6,8 @@
 //! - what makes a peer's certificate good: a chain to our roots that is valid now and for this use, and, for servers,
 //!   the exact identity that was expected among its names (the host name is not looked at);
 //! - that verified chains are remembered for a minute, by their exact bytes ([`MAX_CACHED_CHAINS`]);
-//! - that nothing is resumed. Sessions are neither stored nor offered and no tickets are sent: with the chain cache
-//!   resumption would save about a sixth of a new connection, while a resumed peer would be one whose certificate
-//!   has not been looked at, and whose key has not been used, since the session began.
+//! - that sessions between our own proxies are resumed for as long as the chain that they began with is remembered, and
+//!   nobody else's ever (`sessions.rs`).
 //!
 //! Lifecycle: an [`Identity`] is built from a certificate that was just issued, handed to each worker, and replaced
 //! whole at renewal; connections that live keep what they negotiated. [`Target`] adds whom a client expects.
@@ -22,6 +21,7 @@ mod error;
 mod identity;
 mod outgoing;
 mod roots;
+mod sessions;
 mod verify;
 
 #[cfg(test)]
@@ -36,3 +36,4 @@ pub use self::crypto::provider;
 pub use self::error::{Failure, TlsError};
 pub use self::identity::{Identity, IdentityError, Issued, Offer, WallClock};
 pub use self::roots::{Roots, RootsError};
+pub use self::sessions::{MAX_KEPT_TICKETS, MAX_KEPT_TICKETS_PER_TARGET, MAX_TICKET_LEN};

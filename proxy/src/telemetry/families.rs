@@ -417,7 +417,7 @@ fn workers(registry: &Registry, page: &mut Page) {
         ("policies", |worker| &worker.policies),
     ];
     let (mut held, mut met, mut io) = (Sums::new(), Sums::new(), Sums::new());
-    let (mut slow, mut failed) = (Sums::new(), Sums::new());
+    let (mut slow, mut failed, mut handshakes) = (Sums::new(), Sums::new(), Sums::new());
     registry.workers.visit(|of, blocks, _| {
         let worker = Labels::new().with("worker", &of.worker.to_string());
         for block in blocks {
@@ -429,6 +429,14 @@ fn workers(registry: &Registry, page: &mut Page) {
             }
             for (op, counter) in [("read", &block.reads), ("write", &block.writes)] {
                 *io.entry(worker.with("op", op)).or_default() += counter.get();
+            }
+            for (direction, counters) in
+                [("inbound", &block.handshakes_accepted), ("outbound", &block.handshakes_dialed)]
+            {
+                for (kind, counter) in ["full", "resumed"].into_iter().zip(counters) {
+                    let labels = worker.with("direction", direction).with("kind", kind);
+                    *handshakes.entry(labels).or_default() += counter.get();
+                }
             }
             *slow.entry(worker.clone()).or_default() += block.slow_clients.get();
             for (direction, counters) in
@@ -446,6 +454,12 @@ fn workers(registry: &Registry, page: &mut Page) {
     gauges(page, "weft_worker_held", "What a worker holds now.", &held);
     counters(page, "weft_worker_bound_met_total", "How often a bound was met.", &met);
     counters(page, "weft_worker_socket_calls_total", "Reads that brought bytes, and writes.", &io);
+    counters(
+        page,
+        "weft_tls_handshakes_total",
+        "Mutual TLS handshakes that ended well: in full, or resuming a session.",
+        &handshakes,
+    );
     counters(
         page,
         "weft_http_failures_total",

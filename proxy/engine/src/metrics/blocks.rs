@@ -228,6 +228,10 @@ blocks! {
         inbound_tcp_errors: [Counter; ErrorKind::COUNT] = Default::default(),
         /// Connections that the proxy closed because their head, handshake or preface did not come in time.
         slow_clients: Counter = Counter::default(),
+        /// TLS handshakes with clients that ended well: full, resumed.
+        handshakes_accepted: [Counter; 2] = Default::default(),
+        /// The same with servers.
+        handshakes_dialed: [Counter; 2] = Default::default(),
         /// Writes to sockets.
         writes: Counter = Counter::default(),
         /// Reads from sockets that brought bytes.

@@ -40,46 +40,46 @@ struct Verified {
 }
 
 impl Chains {
-    /// Whether this very chain was verified less than [`MAX_CHAIN_AGE`] ago and none of it has expired since.
+    /// If this very chain was verified less than [`MAX_CHAIN_AGE`] ago and none of it has expired since: until when, in
+    /// seconds since 1970, that will be so.
     pub(super) fn knows(
         &self,
         leaf: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> bool {
+    ) -> Option<u64> {
         let key = self.key(leaf, rest);
         let by_hash = self.by_hash.lock().unwrap_or_else(PoisonError::into_inner);
-        by_hash.get(&key).is_some_and(|verified| {
-            now.as_secs() < verified.until
-                && verified.chain.split_first().is_some_and(|(first, others)| {
-                    first == leaf
-                        && others.len() == rest.len()
-                        && others.iter().zip(rest).all(|(a, b)| a == b)
-                })
-        })
+        let verified = by_hash.get(&key)?;
+        let (first, others) = verified.chain.split_first()?;
+        let same = first == leaf && others.iter().eq(rest);
+        (same && now.as_secs() < verified.until).then_some(verified.until)
     }
 
-    /// Remembers a chain that has just been verified.
-    pub(super) fn remember(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime) {
+    /// Remembers a chain that has just been verified, if that is possible; says until when.
+    pub(super) fn remember(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Option<u64> {
         let chain = || std::iter::once(leaf).chain(rest);
         if chain().map(|certificate| certificate.len()).sum::<usize>() > MAX_CACHED_CHAIN_LEN {
-            return;
+            return None;
         }
-        let Some(until) = chain().map(not_after).try_fold(u64::MAX, |least, end| Some(least.min(end?)))
-        else {
-            return;
-        };
+        let until = chain().map(not_after).try_fold(u64::MAX, |least, end| Some(least.min(end?)))?;
         let until = until.min(now.as_secs().saturating_add(MAX_CHAIN_AGE.as_secs()));
         let key = self.key(leaf, rest);
         let mut by_hash = self.by_hash.lock().unwrap_or_else(PoisonError::into_inner);
         if by_hash.len() >= MAX_CACHED_CHAINS && !by_hash.contains_key(&key) {
             by_hash.retain(|_, verified| now.as_secs() < verified.until);
             if by_hash.len() >= MAX_CACHED_CHAINS {
-                return;
+                return None;
             }
         }
         let chain = chain().map(|certificate| certificate.clone().into_owned()).collect();
         by_hash.insert(key, Verified { chain, until });
+        Some(until)
     }
 
     /// How many chains are remembered, expired ones included.

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::client::Resumption;
 use rustls_pki_types::ServerName;
 use weft_names::{DnsName, IdentityName};
 
 use super::chains::Chains;
 use super::identity::{IdentityError, Offer, WallClock};
 use super::roots::Roots;
+use super::sessions::{self, Kept};
 use super::verify::{ServerChain, ServerVerifier};
 use super::{crypto, provider};
 
@@ -36,12 +36,13 @@ impl Target {
     ) -> Result<Self, IdentityError> {
         let chain = Arc::new(ServerChain { roots: roots.clone(), verified: Chains::default() });
         let config = config(&chain, clock, &server_id)?;
-        Self::new(&config, &chain, None, server_id, server_name, Offer::Plain)
+        Self::new(&config, &chain, None, None, server_id, server_name, Offer::Plain)
     }
 
     pub(super) fn new(
         config: &ClientConfig,
         chain: &Arc<ServerChain>,
+        tickets: Option<&Arc<Kept>>,
         ours: Option<IdentityName>,
         expected: IdentityName,
         server_name: &DnsName,
@@ -54,6 +55,9 @@ impl Target {
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         if offer == Offer::Tagged {
             config.alpn_protocols = vec![crate::transport_header::ALPN.to_vec()];
+        }
+        if let Some(tickets) = tickets {
+            tickets.lend(&mut config);
         }
         Ok(Self { config: Arc::new(config), server_name: name, ours, expected })
     }
@@ -70,9 +74,16 @@ impl Target {
         self.ours.as_ref()
     }
 
-    /// The configuration for clients that another shell drives (control-plane streams).
+    /// The configuration for clients that another shell drives (control-plane streams): nothing is resumed.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.config);
+        sessions::forgo(&mut config);
+        Arc::new(config)
+    }
+
+    /// The configuration for [`super::TlsConn`].
+    pub(super) fn resuming(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
 
@@ -105,6 +116,6 @@ pub(super) fn config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.resumption = Resumption::disabled();
+    sessions::forgo(&mut config);
     Ok(config)
 }

@@ -9,13 +9,14 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
-use rustls::{CommonState, Error};
+use rustls::{CommonState, Error, HandshakeKind};
 use weft_names::IdentityName;
 
 use super::client::Target;
 use super::error::{Failure, TlsError};
 use super::identity::{Identity, Offer};
 use super::outgoing::Outgoing;
+use super::sessions::Session;
 use super::verify;
 
 /// How many bytes of ciphertext may wait in a connection to be sent. [`TlsConn::send`] takes no more plaintext than
@@ -46,7 +47,8 @@ thread_local! {
 /// Handshake messages and alerts come up by themselves: after each `receive`, also one that failed, what
 /// [`TlsConn::wants_write`] announces has to be written.
 ///
-/// A connection holds no bytes while it is idle: the library is given buffers that belong to the thread.
+/// A connection holds no bytes while it is idle, but for a server's ticket that nothing has taken along yet: the library
+/// is given buffers that belong to the thread.
 pub struct TlsConn(Box<Inner>);
 
 struct Inner {
@@ -61,6 +63,9 @@ struct Inner {
     /// The beginning of a record, or of a handshake message in several, whose rest has not come.
     unfinished: Vec<u8>,
     outgoing: Outgoing,
+    /// All that waits in there is a ticket, which is in no hurry.
+    ticket_only: bool,
+    session: Session,
 }
 
 /// One of the library's two kinds of connection.
@@ -112,8 +117,8 @@ impl TlsConn {
     /// [`Failure::Internal`] only.
     pub fn server(identity: &Identity, offer: Offer) -> Result<Self, TlsError> {
         let ours = Some(identity.name().clone());
-        match UnbufferedServerConnection::new(identity.server_config(offer)) {
-            Ok(tls) => Ok(Self::new(Side::Server(tls), ours, None)),
+        match UnbufferedServerConnection::new(identity.resuming(offer)) {
+            Ok(tls) => Ok(Self::new(Side::Server(tls), ours, None, Session::default())),
             Err(source) => Err(TlsError::new(source, ours, "a client".into())),
         }
     }
@@ -124,13 +129,19 @@ impl TlsConn {
     /// [`Failure::Internal`] only.
     pub fn client(target: &Target) -> Result<Self, TlsError> {
         let (ours, expected) = (target.ours().cloned(), target.expected().clone());
-        match UnbufferedClientConnection::new(target.config(), target.server_name()) {
-            Ok(tls) => Ok(Self::new(Side::Client(tls), ours, Some(expected))),
+        let (config, mut session) = (target.resuming(), Session::default());
+        match session.with(|| UnbufferedClientConnection::new(config, target.server_name())) {
+            Ok(tls) => Ok(Self::new(Side::Client(tls), ours, Some(expected), session)),
             Err(source) => Err(TlsError::new(source, ours, expected.as_str().into())),
         }
     }
 
-    pub(super) fn new(tls: Side, ours: Option<IdentityName>, peer: Option<IdentityName>) -> Self {
+    pub(super) fn new(
+        tls: Side,
+        ours: Option<IdentityName>,
+        peer: Option<IdentityName>,
+        session: Session,
+    ) -> Self {
         let mut inner = Inner {
             tls,
             ours,
@@ -141,6 +152,8 @@ impl TlsConn {
             failed: None,
             unfinished: Vec::new(),
             outgoing: Outgoing::default(),
+            ticket_only: false,
+            session,
         };
         // A client has something to say. What could go wrong shows with the first bytes from the peer.
         let _ = inner.ask(Then::Nothing);
@@ -218,10 +231,11 @@ impl TlsConn {
         }
     }
 
-    /// Whether ciphertext waits to be written.
+    /// Whether ciphertext waits to be written. A server's ticket, which waits for the first that is sent to go with it,
+    /// does not count.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        !self.0.outgoing.is_empty()
+        !self.0.outgoing.is_empty() && !self.0.ticket_only
     }
 
     /// Writes waiting ciphertext with one call of `write`; says how much was taken.
@@ -263,6 +277,13 @@ impl TlsConn {
         self.peer().ok_or_else(|| {
             TlsError::without_source(Failure::NoClientCertificate, self.0.ours.clone(), self.0.peer_told())
         })
+    }
+
+    /// Whether the handshake continued an earlier session: the peer is who proved to be it then, at most
+    /// [`super::MAX_CHAIN_AGE`] ago.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        !self.0.handshaking && self.0.tls.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Whether both sides agreed that a transport header comes first.
@@ -329,17 +350,26 @@ impl Inner {
         plaintext: &mut Vec<u8>,
         then: Then<'_>,
     ) -> (usize, Result<(), Error>) {
-        let mut used = 0;
-        loop {
-            let rest = work.get_mut(used..).unwrap_or_default();
-            let (discard, step) = self.step(rest, plaintext, then);
-            used += discard;
-            match step {
-                Ok(Step::More) => {}
-                Ok(Step::Done) => return (used, Ok(())),
-                Err(error) => return (used, Err(error)),
+        let mut session = self.session;
+        let done = session.with(|| {
+            let mut used = 0;
+            loop {
+                let rest = work.get_mut(used..).unwrap_or_default();
+                let (discard, step) = self.step(rest, plaintext, then);
+                used += discard;
+                match step {
+                    Ok(Step::More) => {}
+                    Ok(Step::Done) => return (used, Ok(())),
+                    Err(error) => return (used, Err(error)),
+                }
             }
+        });
+        session.settle(self.tls.common().handshake_kind());
+        self.session = session;
+        if !matches!(then, Then::Nothing) {
+            self.ticket_only = false;
         }
+        done
     }
 
     fn step(
@@ -360,11 +390,14 @@ impl Inner {
         if let Side::Server(server) = &self.tls {
             let leaf = server.peer_certificates().and_then(<[_]>::first);
             self.peer = leaf.and_then(verify::identity_of);
+            self.ticket_only = !self.outgoing.is_empty();
+            self.outgoing.give_back();
         }
     }
 
     /// Whatever comes now, the connection has failed. An alert, if there is one, is put where it waits to be written.
     fn fail(&mut self, source: Error, rest: &mut [u8]) -> TlsError {
+        self.ticket_only = false;
         let ours = self.ours.clone();
         let error = match verify::take_refused() {
             Some(refused) => TlsError::refused(source, ours, refused),

@@ -19,6 +19,7 @@ use super::chains::{Chains, not_after};
 use super::client::{self, Target};
 use super::crypto::SIGNATURES;
 use super::roots::Roots;
+use super::sessions::{Kept, Tickets};
 use super::verify::{ClientChain, ClientVerifier, ServerChain, has_name};
 use super::{crypto, provider};
 use crate::transport_header;
@@ -34,8 +35,8 @@ pub struct Issued {
 /// A certificate with its key and the roots that peers are checked against, ready for connections of both sides.
 ///
 /// Immutable: a renewed certificate or a changed bundle of roots is a new identity, which new connections use while
-/// the old ones keep theirs. Verified chains are cached inside, so each worker gets an identity of its own by
-/// [`Identity::for_worker`] and nothing is shared between threads.
+/// the old ones keep theirs. Verified chains and tickets are cached inside, so each worker gets an identity of its own by
+/// [`Identity::for_worker`] and threads share nothing but the keys by which servers know their own tickets.
 pub struct Identity {
     name: IdentityName,
     server_name: DnsName,
@@ -45,8 +46,13 @@ pub struct Identity {
     expires: Duration,
     client: ClientConfig,
     server_chain: Arc<ServerChain>,
+    /// What clients prove here can be resumed here.
+    tickets: Arc<Tickets>,
+    /// What we have proved elsewhere.
+    kept: Arc<Kept>,
     server_any: Arc<ServerConfig>,
     server_tagged: Arc<ServerConfig>,
+    server_shell: Arc<ServerConfig>,
 }
 
 /// What is agreed by ALPN besides TLS itself.
@@ -156,10 +162,11 @@ impl Identity {
         }
         let key = CertifiedKey::new(chain, key);
         key.keys_match().map_err(|_| IdentityError::KeyMismatch)?;
-        Self::build(name, server_name, Arc::new(key), roots, clock, Duration::from_secs(expires))
+        let tickets = Tickets::new(&clock).map_err(IdentityError::Config)?;
+        Self::build(name, server_name, Arc::new(key), roots, clock, Duration::from_secs(expires), tickets)
     }
 
-    /// The same identity with caches of its own.
+    /// The same identity with caches of its own. Sessions that clients began with one can be resumed with the other.
     ///
     /// # Errors
     /// None that [`Identity::new`] would not have given already.
@@ -171,6 +178,7 @@ impl Identity {
             self.roots.clone(),
             self.clock.clone(),
             self.expires,
+            Arc::clone(&self.tickets),
         )
     }
 
@@ -181,16 +189,21 @@ impl Identity {
         roots: Roots,
         clock: WallClock,
         expires: Duration,
+        tickets: Arc<Tickets>,
     ) -> Result<Self, IdentityError> {
         let server_chain = Arc::new(ServerChain { roots: roots.clone(), verified: Chains::default() });
         let mut client = client::config(&server_chain, &clock, &name)?;
         client.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&key)));
 
         let client_chain = Arc::new(ClientChain::new(&roots).map_err(IdentityError::Roots)?);
-        let server = |offer| server_config(&client_chain, &key, &clock, offer).map(Arc::new);
+        let server =
+            |offer, tickets| server_config(&client_chain, &key, &clock, offer, tickets).map(Arc::new);
         Ok(Self {
-            server_any: server(Offer::Plain)?,
-            server_tagged: server(Offer::Tagged)?,
+            server_any: server(Offer::Plain, Some(&tickets))?,
+            server_tagged: server(Offer::Tagged, Some(&tickets))?,
+            server_shell: server(Offer::Plain, None)?,
+            kept: Kept::new(&clock),
+            tickets,
             name,
             server_name,
             roots,
@@ -232,6 +245,12 @@ impl Identity {
         self.expires
     }
 
+    /// How many tickets our clients keep.
+    #[cfg(test)]
+    pub(super) fn tickets_kept(&self) -> usize {
+        self.kept.len()
+    }
+
     /// The chain that we show, leaf first, DER.
     pub fn chain(&self) -> impl Iterator<Item = &[u8]> {
         self.key.cert.iter().map(AsRef::as_ref)
@@ -247,12 +266,18 @@ impl Identity {
         server_name: &DnsName,
         offer: Offer,
     ) -> Result<Target, IdentityError> {
-        Target::new(&self.client, &self.server_chain, Some(self.name.clone()), server_id, server_name, offer)
+        let (chain, kept, ours) = (&self.server_chain, Some(&self.kept), Some(self.name.clone()));
+        Target::new(&self.client, chain, kept, ours, server_id, server_name, offer)
     }
 
-    /// The configuration for servers that another shell drives (admin and tap listeners).
+    /// The configuration for servers that another shell drives (admin and tap listeners): nothing is resumed.
     #[must_use]
-    pub fn server_config(&self, offer: Offer) -> Arc<ServerConfig> {
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server_shell)
+    }
+
+    /// The configuration for [`super::TlsConn`].
+    pub(super) fn resuming(&self, offer: Offer) -> Arc<ServerConfig> {
         Arc::clone(match offer {
             Offer::Plain => &self.server_any,
             Offer::Tagged => &self.server_tagged,
@@ -288,6 +313,7 @@ fn server_config(
     key: &Arc<CertifiedKey>,
     clock: &WallClock,
     offer: Offer,
+    tickets: Option<&Arc<Tickets>>,
 ) -> Result<ServerConfig, IdentityError> {
     let verifier: Arc<dyn ClientCertVerifier> =
         Arc::new(ClientVerifier { chain: Arc::clone(chain), mandatory: offer == Offer::Tagged });
@@ -298,6 +324,9 @@ fn server_config(
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(key))));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    if let Some(tickets) = tickets {
+        tickets.offer(&mut config);
+    }
     if offer == Offer::Tagged {
         config.alpn_protocols = vec![transport_header::ALPN.to_vec()];
     }

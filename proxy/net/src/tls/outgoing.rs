@@ -56,7 +56,7 @@ impl Outgoing {
     }
 
     /// The large buffer goes back to the thread; what still waits, if it is not much, is kept in one of its own size.
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         if self.len() * 2 > self.bytes.len() {
             return;
         }

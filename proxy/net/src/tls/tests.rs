@@ -1,6 +1,7 @@
 mod cache;
 mod identities;
 mod refused;
+mod resumed;
 mod transfer;
 
 use std::io::IoSlice;
@@ -17,6 +18,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
 use super::conn::Side;
+use super::sessions::Session;
 use super::testing::*;
 use super::*;
 
@@ -104,7 +106,7 @@ fn every_listed_suite_and_group_can_be_negotiated() {
                 .with_custom_certificate_verifier(Arc::new(AnyServer))
                 .with_no_client_auth();
             let name = ServerName::try_from("proxy.test").unwrap();
-            let mut client = TlsConn::new(client_side(config, name), None, None);
+            let mut client = TlsConn::new(client_side(config, name), None, None, Session::default());
             let mut server = server(&api, Offer::Plain);
             let talk = handshake(&mut client, &mut server);
             assert!(talk.server.is_ok(), "{suite:?} {group:?}: {talk:?}");
@@ -112,23 +114,6 @@ fn every_listed_suite_and_group_can_be_negotiated() {
             assert_eq!(server.parameters(), Some(names));
         }
     }
-}
-
-#[test]
-fn no_tickets_are_sent() {
-    let ca = Ca::new();
-    let (web, api) = (ca.identity(WEB), ca.identity(API));
-    let (mut client, mut server) = (client(&web, API, Offer::Plain), server(&api, Offer::Plain));
-    let mut wire = Vec::new();
-    client.take_ciphertext(&mut wire);
-    server.receive(&wire, &mut Vec::new()).unwrap();
-    wire.clear();
-    server.take_ciphertext(&mut wire);
-    client.receive(&wire, &mut Vec::new()).unwrap();
-    wire.clear();
-    client.take_ciphertext(&mut wire);
-    assert!(server.receive(&wire, &mut Vec::new()).unwrap().established);
-    assert!(!server.wants_write(), "nothing follows the client's last flight");
 }
 
 /// Changes a leaf for `name` before it is issued.
@@ -154,7 +139,7 @@ fn raw_client(issued: Option<Issued>, alpn: &[&[u8]]) -> TlsConn {
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     config.resumption = Resumption::disabled();
     let name = ServerName::try_from("proxy.test").unwrap();
-    TlsConn::new(client_side(config, name), None, None)
+    TlsConn::new(client_side(config, name), None, None, Session::default())
 }
 
 fn client_side(config: ClientConfig, name: ServerName<'static>) -> Side {
@@ -169,7 +154,12 @@ fn raw_server(issued: Issued) -> TlsConn {
         .with_no_client_auth()
         .with_single_cert(chain(&issued), key(issued))
         .unwrap();
-    TlsConn::new(Side::Server(UnbufferedServerConnection::new(Arc::new(config)).unwrap()), None, None)
+    TlsConn::new(
+        Side::Server(UnbufferedServerConnection::new(Arc::new(config)).unwrap()),
+        None,
+        None,
+        Session::default(),
+    )
 }
 
 fn chain(issued: &Issued) -> Vec<CertificateDer<'static>> {

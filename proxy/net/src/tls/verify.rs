@@ -17,6 +17,7 @@ use x509_parser::extensions::GeneralName;
 use super::chains::Chains;
 use super::crypto::SIGNATURES;
 use super::roots::Roots;
+use super::sessions;
 
 /// The most names of a refused certificate that are told.
 const MAX_NAMES_TOLD: usize = 4;
@@ -68,7 +69,9 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         noting(Check::Chain, leaf, || {
-            if !self.chain.verified.knows(leaf, intermediates, now) {
+            let verified = &self.chain.verified;
+            let mut until = verified.knows(leaf, intermediates, now);
+            if until.is_none() {
                 verify_server_cert_signed_by_trust_anchor(
                     &ParsedCertificate::try_from(leaf)?,
                     self.chain.roots.store(),
@@ -76,8 +79,9 @@ impl ServerCertVerifier for ServerVerifier {
                     now,
                     SIGNATURES.all,
                 )?;
-                self.chain.verified.remember(leaf, intermediates, now);
+                until = verified.remember(leaf, intermediates, now);
             }
+            sessions::proved(until);
             if has_name(leaf, &self.expected) {
                 Ok(ServerCertVerified::assertion())
             } else {
@@ -127,10 +131,13 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         noting(Check::Chain, leaf, || {
-            if !self.chain.verified.knows(leaf, intermediates, now) {
+            let verified = &self.chain.verified;
+            let mut until = verified.knows(leaf, intermediates, now);
+            if until.is_none() {
                 self.chain.webpki.verify_client_cert(leaf, intermediates, now)?;
-                self.chain.verified.remember(leaf, intermediates, now);
+                until = verified.remember(leaf, intermediates, now);
             }
+            sessions::proved(until);
             Ok(ClientCertVerified::assertion())
         })
     }

@@ -5,7 +5,7 @@ use rcgen::{
 };
 use weft_engine::Worker;
 use weft_engine::metrics::Registry;
-use weft_net::tls::{Identity, Issued, Offer, Received, Roots, TlsConn, WallClock};
+use weft_net::tls::{Identity, Issued, Offer, Received, Roots, Target, TlsConn, WallClock};
 use weft_net::transport_header::TransportHeader;
 use weft_policy::inbound::DefaultPolicy;
 
@@ -69,10 +69,8 @@ impl Meshed {
         received
     }
 
-    fn connect(address: SocketAddr, us: &Identity, expected: &str) -> Self {
-        let expected = expected.parse::<weft_names::DnsName>().unwrap();
-        let target = us.target(expected.clone().into(), &expected, Offer::Tagged).unwrap();
-        let tls = TlsConn::client(&target).unwrap();
+    fn connect(address: SocketAddr, target: &Target) -> Self {
+        let tls = TlsConn::client(target).unwrap();
         let mut meshed = Self { tls, socket: client(address), plaintext: Vec::new(), closed: false };
         while meshed.tls.is_handshaking() {
             meshed.write();
@@ -100,6 +98,7 @@ async fn a_meshed_connection_reaches_the_application() {
     let listeners = Listeners::bind(&config).unwrap();
     let inbound = listeners.inbound()[0];
     let registry = Arc::<Registry>::default();
+    let counted = Arc::clone(&registry);
     let (runtime, mut questions) = start(&config, listeners, move |number, shell| {
         let policy = Arc::new(DefaultPolicy::AllAuthenticated.server(&[], true, PATIENCE));
         let mut config = weft_engine::Config::with_default_policy(policy);
@@ -115,8 +114,11 @@ async fn a_meshed_connection_reaches_the_application() {
     let mut header = Vec::new();
     TransportHeader { port: port.try_into().unwrap(), name: None, protocol: None }.encode(&mut header);
     let data = noise(200_000, 3);
-    for _ in 0..5 {
-        let mut meshed = Meshed::connect(inbound, &web, API);
+    let expected = API.parse::<weft_names::DnsName>().unwrap();
+    let target = web.target(expected.clone().into(), &expected, Offer::Tagged).unwrap();
+    for connection in 0..5 {
+        let mut meshed = Meshed::connect(inbound, &target);
+        assert_eq!(meshed.tls.is_resumed(), connection > 0, "by whichever worker");
         meshed.send(&header);
         for part in data.chunks(20_000) {
             meshed.send(part);
@@ -139,4 +141,12 @@ async fn a_meshed_connection_reaches_the_application() {
 
     handle.drain();
     ended(runtime).await;
+    let handshakes = |kind: usize| {
+        let mut sum = 0;
+        counted.workers.visit(|_, blocks, _| {
+            sum += blocks.iter().map(|worker| worker.handshakes_accepted[kind].get()).sum::<u64>();
+        });
+        sum
+    };
+    assert_eq!((handshakes(0), handshakes(1)), (1, 4), "full and resumed");
 }

@@ -47,7 +47,7 @@ fn a_remembered_chain_proves_nothing_without_its_key() {
         .with_no_client_auth();
     config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
     let name = ServerName::try_from("proxy.test").unwrap();
-    let mut client = TlsConn::new(client_side(config, name), None, None);
+    let mut client = TlsConn::new(client_side(config, name), None, None, Session::default());
     let mut server_ = server(&api, Offer::Plain);
     let error = handshake(&mut client, &mut server_).server.unwrap_err();
     assert_eq!((error.failure(), error.peer()), (Failure::BadCertificate, WEB));
@@ -76,17 +76,18 @@ fn what_the_cache_holds_is_bounded() {
     let real = chain(&ca.issue(&Leaf::new(API)));
     let (leaf, rest) = real.split_first().unwrap();
     let chains = Chains::default();
+    let knows = |chains: &Chains, leaf, rest: &[_], now| chains.knows(leaf, rest, now).is_some();
     // Different chains of valid certificates: the issuer repeated.
     let long = |n: usize| vec![rest[0].clone(); n];
-    assert!(!chains.knows(leaf, rest, at(NOW)));
-    chains.remember(leaf, rest, at(NOW));
-    assert!(chains.knows(leaf, rest, at(NOW)) && chains.knows(leaf, rest, at(NOW + 59)));
-    assert!(!chains.knows(leaf, rest, at(NOW + 60)), "a minute");
-    assert!(!chains.knows(leaf, &[], at(NOW)) && !chains.knows(leaf, &long(2), at(NOW)), "exactly these");
-    assert!(!chains.knows(&rest[0], rest, at(NOW)));
+    assert!(!knows(&chains, leaf, rest, at(NOW)));
+    assert_eq!(chains.remember(leaf, rest, at(NOW)), Some(NOW + 60));
+    assert!(knows(&chains, leaf, rest, at(NOW)) && knows(&chains, leaf, rest, at(NOW + 59)));
+    assert!(!knows(&chains, leaf, rest, at(NOW + 60)), "a minute");
+    assert!(!knows(&chains, leaf, &[], at(NOW)) && !knows(&chains, leaf, &long(2), at(NOW)), "exactly these");
+    assert!(!knows(&chains, &rest[0], rest, at(NOW)));
 
     let too_many = MAX_CACHED_CHAIN_LEN / rest[0].len() + 1;
-    chains.remember(leaf, &long(too_many), at(NOW));
+    assert_eq!(chains.remember(leaf, &long(too_many), at(NOW)), None);
     assert_eq!(chains.len(), 1, "too long to keep");
 
     let key = KeyPair::generate().unwrap();
@@ -101,8 +102,8 @@ fn what_the_cache_holds_is_bounded() {
     assert_eq!(chains.len(), MAX_CACHED_CHAINS);
     let last = others.next().unwrap();
     chains.remember(&last, &[], at(NOW + 31));
-    assert!(!chains.knows(&last, &[], at(NOW + 31)), "full: not remembered");
+    assert!(!knows(&chains, &last, &[], at(NOW + 31)), "full: not remembered");
     chains.remember(&last, &[], at(NOW + 61));
-    assert!(chains.knows(&last, &[], at(NOW + 61)), "the first one has expired and made room");
+    assert!(knows(&chains, &last, &[], at(NOW + 61)), "the first one has expired and made room");
     assert_eq!(chains.len(), MAX_CACHED_CHAINS);
 }
