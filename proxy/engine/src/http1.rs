@@ -37,6 +37,8 @@ pub(crate) struct Http1Client {
     decoder: Option<Decoder>,
     pub(crate) exchange: Option<Key<Exchange>>,
     method: Method,
+    /// Interim responses to this request so far.
+    interim: u32,
     /// How the request's content is written.
     pub(crate) framing: Framing,
     /// The connection can carry another request after this response.
@@ -78,6 +80,7 @@ impl Http1Client {
             decoder: None,
             exchange: None,
             method: Method::Get,
+            interim: 0,
             framing: Framing::None,
             reusable: true,
         }
@@ -324,13 +327,20 @@ impl Worker {
         let body = Body::of_response(head, client.method);
         if body == Body::Tunnel {
             if !self.tunnel(io, ex, head, head_bytes) && self.exchanges.get(ex).is_some() {
+                // Nobody asked for one.
                 self.todo.push_back(Todo::Close(id, Closing::Cut));
-                self.upstream_lost(io, ex, Lost::Broken);
+                self.upstream_lost(io, ex, Lost::Malformed);
             }
             // What follows is for the other end, if there is a tunnel.
             return Looked::Stop(n);
         }
         if head.status < 200 {
+            client.interim += 1;
+            if client.interim > self.config.limits.http.http1.interim_heads {
+                self.todo.push_back(Todo::Close(id, Closing::Cut));
+                self.upstream_lost(io, ex, Lost::Malformed);
+                return Looked::Stop(bytes.len());
+            }
             self.interim(ex, head, head_bytes);
             return Looked::At(n);
         }

@@ -274,7 +274,8 @@ impl Worker {
         }
     }
 
-    /// Both legs of an exchange become two ends of a tunnel: the response said so. False if the client's leg cannot.
+    /// Both legs of an exchange become two ends of a tunnel: the response said so. False if the client has not asked for
+    /// one, or has not asked to the end.
     pub(crate) fn tunnel(
         &mut self,
         io: &mut impl Io,
@@ -284,13 +285,13 @@ impl Worker {
     ) -> bool {
         let Some(x) = self.exchanges.get_mut(ex) else { return false };
         let (down, Some(up)) = (x.down, x.up) else { return false };
-        if down.stream.is_some() || !x.tunnel {
+        // Whatever of the request is not sent yet would be taken for the other protocol's (RFC 9110 7.8).
+        if down.stream.is_some() || !x.tunnel || !x.request.sent {
             return false;
         }
         // Counted as it is answered; what follows is bytes.
         self.respond(io, ex, head, bytes, false);
         let Some(x) = self.exchanges.get_mut(ex) else { return false };
-        x.request.sent = true;
         x.response.ended = true;
         x.response.sent = true;
         x.up = None;

@@ -49,6 +49,8 @@ limits! {
         chunk_extension_bytes: u32 = 16 * 1024,
         /// Bytes of a trailer section. More: the body is malformed.
         trailer_bytes: u32 = 16 * 1024,
+        /// Interim responses (1xx) to one request. One more: the response is malformed.
+        interim_heads: u32 = 16,
     }
 }
 

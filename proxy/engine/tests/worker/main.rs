@@ -7,3 +7,4 @@ mod bench;
 mod bounds;
 mod lives;
 mod noise;
+mod smuggling;
