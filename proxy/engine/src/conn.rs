@@ -58,6 +58,8 @@ pub(crate) struct Conn {
     pub(crate) after: After,
     /// `close_notify` is said.
     pub(crate) said_goodbye: bool,
+    /// Our stream is ended: nothing is written any more.
+    pub(crate) shut: bool,
     /// Somebody waits until all is sent.
     pub(crate) awaited: bool,
     pub(crate) dirty: bool,
@@ -160,6 +162,7 @@ impl Conn {
             ended: false,
             after: After::Nothing,
             said_goodbye: false,
+            shut: false,
             awaited: false,
             dirty: false,
             told: (false, false),

@@ -91,6 +91,11 @@ impl Worker {
     /// Sends what the socket takes; whether that was something.
     pub(crate) fn send(&mut self, io: &mut impl Io, id: Key<Conn>) -> io::Result<bool> {
         let Some(conn) = self.conns.get_mut(id) else { return Ok(false) };
+        if conn.shut {
+            // TLS may have something to say of what came after our end; there is nowhere to say it.
+            conn.sealed = 0;
+            return Ok(false);
+        }
         let mut socket = Socket { io, id: conn.socket, writes: 0, sent: 0 };
         let result = match &mut conn.security {
             Security::Plain => loop {
@@ -162,6 +167,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.pending() == 0 {
             conn.after = After::WasShutdown;
+            conn.shut = true;
             io.shutdown_write(conn.socket);
             self.was_shut_down(io, id);
         }

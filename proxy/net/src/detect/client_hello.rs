@@ -158,6 +158,8 @@ fn server_name(mut list: Cursor<'_>) -> Option<Option<Box<str>>> {
 }
 
 fn host_name(name: &[u8]) -> Option<Box<str>> {
+    // RFC 6066 section 3 has no trailing dot; some clients send one, which the TLS library takes off too.
+    let name = name.strip_suffix(b".").unwrap_or(name);
     if name.is_empty() || name.len() > 255 || !name.iter().all(u8::is_ascii_graphic) {
         return None;
     }

@@ -134,6 +134,16 @@ fn facts_of_a_client_hello() {
     assert!(facts.tls13);
 }
 
+/// RFC 6066 section 3: "without a trailing dot", which some clients send nevertheless.
+#[test]
+fn rfc6066_3_a_trailing_dot_is_no_part_of_the_name() {
+    let hello = client_hello("web.default", &[]);
+    let at = hello.windows(11).position(|w| w == b"web.default").unwrap();
+    let mut dotted = hello.clone();
+    dotted[at + 10] = b'.';
+    assert_eq!(facts(&dotted).sni.as_deref(), Some("web.defaul"));
+}
+
 #[test]
 fn a_client_hello_without_names() {
     let facts = facts(&client_hello("10.1.2.3", &[]));

@@ -123,7 +123,11 @@ fn table(bytes: &[u8]) {
     });
     let mut names: Vec<_> = table.chains.iter().map(|c| &c.name).collect();
     names.dedup();
-    let again = read(&sent).expect("what we wrote").expect("it is there");
+    // Of an expression that is not ours only the name is known, which is not enough to write it.
+    let again = match read(&sent) {
+        Err(_) if !all_ours => return,
+        again => again.expect("what we wrote").expect("it is there"),
+    };
     if all_ours && names.len() == table.chains.len() && table.chains.len() < 2 {
         assert_eq!(again, table);
     } else {
