@@ -156,7 +156,10 @@ impl Worker {
                     self.end_of(io, ex, Way::Request, Some((head, arena)));
                 }
             }
-            Event::Reset { owner, .. } => {
+            Event::Reset { owner, cause, .. } => {
+                if let Cause::Error(error) = cause {
+                    self.note_stream_error(io, id, error);
+                }
                 if let Some(ex) = self.exchange_at(owner) {
                     self.cancelled(io, ex);
                 }
@@ -166,7 +169,8 @@ impl Worker {
                     self.pump(io, ex, Way::Response);
                 }
             }
-            Event::Rejected { .. } | Event::Settings | Event::GoAway { .. } | Event::Pong { .. } => {}
+            Event::Rejected { error, .. } => self.note_stream_error(io, id, error),
+            Event::Settings | Event::GoAway { .. } | Event::Pong { .. } => {}
         }
         self.http2_finished(id);
     }

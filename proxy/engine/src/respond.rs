@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use weft_http::fields::{Kind, Leg as FieldLeg};
 use weft_http::h1::{self, Framing};
+use weft_http::h2::StreamError;
 use weft_http::head::{Extra, Head, Malformed, Outgoing, Section, Version};
 use weft_policy::FailureKind;
 use weft_policy::failure::GrpcStatus;
@@ -241,13 +242,34 @@ impl Worker {
         }
     }
 
+    /// A stream that the codec has refused or reset for what its request said.
+    pub(crate) fn note_stream_error(&self, io: &mut impl Io, id: Key<Conn>, error: StreamError) {
+        let kind = match error {
+            StreamError::Refused => FailureKind::LoadShed,
+            _ => FailureKind::MalformedTarget,
+        };
+        self.note_refused(io, id, "HTTP/2", kind, &error.to_string());
+    }
+
     fn note_malformed(&self, io: &mut impl Io, id: Key<Conn>, protocol: &'static str, message: &str) {
+        self.note_refused(io, id, protocol, FailureKind::MalformedTarget, message);
+    }
+
+    /// Counts and notes a request that never became an exchange, or is one no more.
+    fn note_refused(
+        &self,
+        io: &mut impl Io,
+        id: Key<Conn>,
+        protocol: &'static str,
+        kind: FailureKind,
+        message: &str,
+    ) {
         let Some(conn) = self.conns.get(id) else { return };
         let errors = match conn.side {
             Side::Outbound => &self.gauges.outbound_http_errors,
             Side::Inbound => &self.gauges.inbound_http_errors,
         };
-        if let Some(counter) = errors.get(FailureKind::MalformedTarget as usize) {
+        if let Some(counter) = errors.get(kind as usize) {
             counter.count();
         }
         if let Some(client) = &conn.client {
@@ -256,7 +278,7 @@ impl Worker {
                 client: client.peer,
                 target: client.target,
                 protocol,
-                kind: FailureKind::MalformedTarget.name(),
+                kind: kind.name(),
                 message,
                 unexpected: false,
             });

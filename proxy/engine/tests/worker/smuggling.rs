@@ -23,6 +23,17 @@ fn passed_on(request: &str) -> String {
     b.got(server)
 }
 
+/// Requests that were failed, as counted.
+fn errors(b: &Bench, side: Side) -> u64 {
+    b.gauges(|g| {
+        let errors = match side {
+            Side::Outbound => &g.outbound_http_errors,
+            Side::Inbound => &g.inbound_http_errors,
+        };
+        errors.iter().map(|c| c.get()).sum()
+    })
+}
+
 // --- HTTP/1 requests
 
 /// Status, and the request that is answered with it.
@@ -115,7 +126,7 @@ fn rfc9112_11_2_what_is_refused_reaches_nobody() {
             b.sends(server, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
             assert!(b.got(client).starts_with("HTTP/1.1 200 "));
             b.got(server);
-            let before = b.gauges(|g| g.outbound_http_errors.iter().map(|c| c.get()).sum::<u64>());
+            let before = errors(&b, Side::Outbound);
 
             let bytes = [request.as_bytes(), EVIL.as_bytes()].concat();
             for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
@@ -127,8 +138,7 @@ fn rfc9112_11_2_what_is_refused_reaches_nobody() {
             assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{request:?}: one answer: {answer}");
             assert_eq!(b.got(server), "", "{request:?} reaches the server");
             assert_eq!(b.world.dialed.len(), 1);
-            let after = b.gauges(|g| g.outbound_http_errors.iter().map(|c| c.get()).sum::<u64>());
-            assert_eq!(after - before, 1, "{request:?} is counted");
+            assert_eq!(errors(&b, Side::Outbound) - before, 1, "{request:?} is counted");
             b.ends(client);
             assert!(b.is_closed(client));
         }
@@ -441,6 +451,8 @@ fn rfc9113_10_3_what_would_be_another_message_in_http1_reaches_nobody() {
         let answer = std::mem::take(&mut b.world.socks[peer.0 as usize].tx);
         assert_eq!(reset_of(&answer), Some(1), "{fields:?} is PROTOCOL_ERROR: {answer:x?}");
         assert_eq!(b.world.dialed.len(), 0, "{fields:?} reaches the application");
+        assert_eq!(errors(&b, Side::Inbound), 1, "{fields:?} is counted");
+        assert!(b.world.notes.iter().any(|n| n.contains("RequestFailed")), "{fields:?}: {:?}", b.world.notes);
         assert!(!b.is_closed(peer), "the connection goes on");
     }
 }
@@ -521,6 +533,7 @@ fn rfc9113_8_1_1_content_of_another_length_is_cut() {
         b.sends(peer, frame(0, 1, 1, second.as_bytes()));
         let answer = std::mem::take(&mut b.world.socks[peer.0 as usize].tx);
         assert_eq!(reset_of(&answer), Some(1), "{length} {second:?}");
+        assert_eq!(errors(&b, Side::Inbound), 1, "{length} {second:?} is counted");
         let got = b.got(server);
         let content = got.split_once("\r\n\r\n").map(|(_, content)| content);
         assert!(content.is_some_and(|c| c == first), "{length} {second:?}: {got}");
