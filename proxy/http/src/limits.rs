@@ -1,7 +1,4 @@
-//! Every bound of the codecs: name, default, and what happens at it.
-//!
-//! Bounds are plain values handed to the codecs; where they come from is the caller's business. The names are those
-//! of [`Http1::each`] and [`Http2::each`], so that a status page or a metric can list what is in force.
+#![doc = include_str!("limits.md")]
 
 macro_rules! limits {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
@@ -138,6 +135,21 @@ mod tests {
         assert_eq!(names.first(), Some(&("head_bytes", 65_536)));
         assert!(Http2::default().each().all(|(_, value)| value > 0));
         assert!(Head::default().each().any(|bound| bound == ("fields", 128)));
+    }
+
+    /// The table says what is in force.
+    #[test]
+    fn every_bound_is_in_the_table() {
+        let limits = Limits::default();
+        let bounds: Vec<String> = (limits.head.each().chain(limits.http1.each()).chain(limits.http2.each()))
+            .map(|(name, value)| format!("| `{name}` | {value} |"))
+            .collect();
+        let rows: Vec<&str> =
+            include_str!("limits.md").lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(rows.len(), bounds.len());
+        for (row, bound) in rows.iter().zip(&bounds) {
+            assert!(row.starts_with(bound.as_str()), "{row}: {bound}");
+        }
     }
 
     #[test]
