@@ -3,7 +3,7 @@
 //!
 //! Input: a byte that chooses the reader, then bytes.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 use weft_controlplane::{
@@ -44,7 +44,9 @@ pub fn run(data: &[u8]) {
             }
         }
         _ => {
-            let Ok(registration) = serde_json::from_slice::<Registration>(bytes) else { return };
+            let Ok(mut registration) = serde_json::from_slice::<Registration>(bytes) else { return };
+            // More than an hour is refused later; a number of JSON says longer times only about.
+            registration.ttl = registration.ttl.filter(|ttl| *ttl <= Duration::from_secs(3600));
             let text = serde_json::to_vec(&registration).expect("what was read");
             let again: Registration = serde_json::from_slice(&text).expect("what we wrote");
             assert_eq!(again, registration);
