@@ -251,8 +251,8 @@ impl Worker {
         let Some(conn) = self.conns.get(id) else { return };
         let Stage::Http1Server(server) = &conn.stage else { return };
         match server.exchange {
-            // It can still read the answer.
-            Some(_) if server.decoder.is_none() => {}
+            // Clients that give up do no more than this, and a server that streams without end would never be told. Those
+            // that half-close and wait (RFC 9112 9.6 leaves it open) are cut off, as by Linkerd's proxy.
             Some(ex) => {
                 self.todo.push_back(Todo::Close(id, Closing::Cut));
                 self.cancelled(io, ex);

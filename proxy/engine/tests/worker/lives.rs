@@ -62,6 +62,19 @@ fn a_cut_on_one_side_cuts_the_other() {
 }
 
 #[test]
+fn a_client_that_gives_up_while_it_is_answered_takes_the_servers_side_with_it() {
+    for answered in ["", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n"] {
+        let mut b = Bench::new(|_| {});
+        let client = b.forwarded_client();
+        b.sends(client, GET);
+        let server = b.connects(0);
+        b.sends(server, answered);
+        b.ends(client);
+        assert!(b.is_closed(server) && b.is_closed(client), "{answered}");
+    }
+}
+
+#[test]
 fn requests_of_one_connection_are_answered_in_order() {
     let mut b = Bench::new(|_| {});
     let client = b.forwarded_client();
