@@ -20,3 +20,4 @@ pub mod policy;
 pub mod process;
 pub mod proxy;
 pub mod wait;
+pub mod wire;

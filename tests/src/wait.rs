@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long anything may take that should happen soon. Long enough for a machine that does other work besides.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(5);
 
