@@ -37,7 +37,10 @@ pub(crate) enum Purpose {
 impl Worker {
     /// Begins to make one. False if that failed at once; everybody who waited has been told then.
     pub(crate) fn dial(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>, purpose: Purpose) -> bool {
-        let Some(e) = self.endpoints.get_mut(endpoint) else { return false };
+        let Some(e) = self.endpoints.get_mut(endpoint) else {
+            self.endpoint_failed(io, endpoint, purpose, &io::Error::other("the endpoint is no more"));
+            return false;
+        };
         let side = e.side;
         let timeout = match side {
             Side::Outbound => self.config.outbound.connect_timeout,
@@ -158,10 +161,18 @@ impl Worker {
             }
             Purpose::Http2 => {
                 self.start_http2(io, id, Role::Client);
+                let mut retired = false;
                 if let Some(e) = self.endpoints.get_mut(endpoint) {
                     e.http2.push(id);
+                    retired = e.retired;
                 }
-                self.todo.push_back(Todo::Serve(endpoint));
+                if retired {
+                    // Nobody will retire it once more: it is for those who wait, and for nobody after them.
+                    self.serve_endpoint(io, endpoint);
+                    self.drain_http2(id);
+                } else {
+                    self.todo.push_back(Todo::Serve(endpoint));
+                }
             }
         }
         self.endpoint_ready(endpoint);

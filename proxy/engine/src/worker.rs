@@ -167,7 +167,7 @@ impl Worker {
     pub fn readable(&mut self, io: &mut impl Io, socket: SocketId, now: Instant) {
         self.at(io, now);
         let Some(id) = self.conn_of(socket) else { return };
-        if self.buffered >= self.config.limits.buffered_bytes {
+        if self.buffered >= self.config.limits.buffered_bytes && !self.is_read_under_pressure(id) {
             self.starve(io, id);
         } else {
             self.read_socket(io, id);
@@ -416,6 +416,14 @@ impl Worker {
     }
 
     // --- the bound on all buffers together
+
+    /// What waits in buffers may wait for these: for a connection to be made, for a window to be opened. Were they not read,
+    /// nothing would ever be sent. Their own flow control holds them, and the bound a second time.
+    fn is_read_under_pressure(&self, id: Key<Conn>) -> bool {
+        let needed = |c: &Conn| matches!(c.stage, Stage::Dial(_) | Stage::Http2(_));
+        self.buffered < self.config.limits.buffered_bytes.saturating_mul(2)
+            && self.conns.get(id).is_some_and(needed)
+    }
 
     fn starve(&mut self, io: &mut impl Io, id: Key<Conn>) {
         self.met(io, Bound::BufferedBytes);

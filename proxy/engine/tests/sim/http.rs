@@ -11,86 +11,29 @@ use weft_http::h2::{self, Code, Connection, Role, StreamKey};
 use weft_http::head::{Extra, Head, Method, Outgoing, Section, Version};
 use weft_http::limits::Limits;
 
-/// What a request asks the server to do, written into its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Spec {
-    pub(crate) id: u32,
-    pub(crate) method: u8,
-    pub(crate) request: usize,
-    pub(crate) response: usize,
-    pub(crate) status: u16,
-    /// Milliseconds.
-    pub(crate) delay: u64,
-    pub(crate) flags: u32,
-}
-
-pub(crate) const CHUNKED_REQUEST: u32 = 1;
-pub(crate) const CHUNKED_RESPONSE: u32 = 2;
-pub(crate) const TRAILERS: u32 = 4;
-pub(crate) const UNTIL_CLOSE: u32 = 8;
-pub(crate) const EARLY: u32 = 16;
-pub(crate) const INTERIM: u32 = 32;
-/// The server cuts the response in the middle.
-pub(crate) const ABORT: u32 = 64;
-pub(crate) const UPGRADE: u32 = 128;
-pub(crate) const GRPC: u32 = 256;
-/// The server closes the connection after the response.
-pub(crate) const CLOSE: u32 = 512;
-/// The client goes away in the middle of the response.
-pub(crate) const LEAVE: u32 = 1024;
-/// The server fails the first two times that it is asked.
-pub(crate) const FLAKY: u32 = 2048;
-
-impl Spec {
-    pub(crate) fn has(&self, flag: u32) -> bool {
-        self.flags & flag != 0
-    }
-
-    pub(crate) fn method(&self) -> &'static str {
-        ["GET", "POST", "PUT", "HEAD", "DELETE"][self.method as usize]
-    }
-
-    pub(crate) fn path(&self) -> String {
-        format!(
-            "/sim/{}/{}/{}/{}/{}/{}/{}",
-            self.id, self.method, self.request, self.response, self.status, self.delay, self.flags
-        )
-    }
-
-    pub(crate) fn parse(path: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(path).ok()?.strip_prefix("/sim/")?;
-        let mut parts = text.split('/').map(|p| p.parse::<u64>().ok());
-        let mut next = || parts.next().flatten();
-        Some(Self {
-            id: next()? as u32,
-            method: next()? as u8,
-            request: next()? as usize,
-            response: next()? as usize,
-            status: next()? as u16,
-            delay: next()?,
-            flags: next()? as u32,
-        })
-    }
-
-    /// Bytes of the response's content that a client should see.
-    pub(crate) fn expected(&self) -> usize {
-        if self.method() == "HEAD" || self.status == 204 || self.status == 304 { 0 } else { self.response }
-    }
-}
+use crate::spec::{
+    ABORT, CHUNKED_REQUEST, CHUNKED_RESPONSE, CLOSE, EXPECT, GRPC, Spec, TRAILERS, UNTIL_CLOSE, UPGRADE,
+};
 
 /// What came of one message or its part.
 #[derive(Debug)]
 pub(crate) enum Got {
-    /// A request's or a final response's head: status (0 for requests), path, and whether the proxy made it.
+    /// A request's or a final response's head: status (0 for requests), path, what it asks for, and whether the proxy made it.
     Head {
         stream: u32,
         status: u16,
         path: Vec<u8>,
+        spec: Option<Spec>,
         by_proxy: bool,
+        /// The connection carries no other message.
+        last: bool,
         client_id: Option<String>,
         grpc_status: Option<u8>,
     },
-    Interim,
+    Interim {
+        stream: u32,
+        status: u16,
+    },
     Data {
         stream: u32,
         bytes: Vec<u8>,
@@ -239,7 +182,7 @@ impl Http {
                     at += n;
                     let interim = !server && self.head.status < 200;
                     if interim && self.head.status != 101 {
-                        got.push(Got::Interim);
+                        got.push(Got::Interim { stream: 0, status: self.head.status });
                         continue;
                     }
                     if interim {
@@ -286,7 +229,7 @@ impl Http {
                     h2::Event::Head { stream, end, .. } => {
                         keys.insert(stream.id(), stream);
                         if self.head.status != 0 && self.head.status < 200 {
-                            got.push(Got::Interim);
+                            got.push(Got::Interim { stream: stream.id(), status: self.head.status });
                             continue;
                         }
                         got.push(head_of(&self.head, &self.arena, stream.id()));
@@ -335,7 +278,12 @@ impl Http {
     /// Writes a request's head; its stream. None if no stream can be opened now.
     pub(crate) fn send_request(&mut self, spec: &Spec, authority: &str, http10: bool) -> Option<u32> {
         let mut extra = Extra::default();
+        let text = spec.text();
         extra.add_named(b"x-sim", b"client");
+        extra.add_named(b"x-spec", text.as_bytes());
+        if spec.has(EXPECT) {
+            extra.add_named(b"expect", b"100-continue");
+        }
         if spec.has(GRPC) {
             extra.add_named(b"content-type", b"application/grpc");
             extra.add_named(b"te", b"trailers");
@@ -345,12 +293,15 @@ impl Http {
                 *method = Method::of(spec.method().as_bytes());
                 let version = if http10 { "HTTP/1.0" } else { "HTTP/1.1" };
                 let mut text = format!(
-                    "{} {} {version}\r\nhost: {authority}\r\nx-sim: client\r\n",
+                    "{} {} {version}\r\nhost: {authority}\r\nx-sim: client\r\nx-spec: {text}\r\n",
                     spec.method(),
                     spec.path()
                 );
                 if http10 {
                     text += "connection: keep-alive\r\n";
+                }
+                if spec.has(EXPECT) {
+                    text += "expect: 100-continue\r\n";
                 }
                 if spec.has(UPGRADE) {
                     text += "connection: upgrade\r\nupgrade: websocket\r\n";
@@ -359,7 +310,7 @@ impl Http {
                 if spec.has(CHUNKED_REQUEST) {
                     *out = Framing::Chunked;
                     text += "transfer-encoding: chunked\r\n";
-                } else if spec.request > 0 {
+                } else if spec.request > 0 && !spec.is_tunnel() {
                     *out = Framing::Length(spec.request as u64);
                     text += &format!("content-length: {}\r\n", spec.request);
                 }
@@ -395,9 +346,10 @@ impl Http {
     }
 
     /// Writes a response's head.
-    pub(crate) fn send_response(&mut self, stream: u32, spec: &Spec, interim: bool) {
-        let status = if interim { 103 } else { spec.status };
-        let bodyless = spec.method() == "HEAD" || spec.status == 204 || spec.status == 304;
+    pub(crate) fn send_response(&mut self, stream: u32, spec: &Spec, interim: Option<u16>) {
+        let status = interim.unwrap_or(spec.status);
+        let interim = interim.is_some();
+        let bodyless = spec.is_bodyless();
         match &mut self.wire {
             Wire::H1 { out, upgraded, .. } => {
                 let mut text = format!("HTTP/1.1 {status} Sim\r\nx-sim: server\r\n");
@@ -468,7 +420,7 @@ impl Http {
     }
 
     /// Ends a message.
-    pub(crate) fn send_end(&mut self, stream: u32, trailers: bool, grpc: bool) {
+    pub(crate) fn send_end(&mut self, stream: u32, trailers: bool, grpc: Option<u8>) {
         match &mut self.wire {
             Wire::H1 { out, .. } => {
                 if *out == Framing::Chunked {
@@ -481,15 +433,15 @@ impl Http {
             }
             Wire::H2 { connection, keys } => {
                 let Some(key) = keys.get(&stream).copied() else { return };
-                if trailers || grpc {
+                if trailers || grpc.is_some() {
                     let mut head = Head::default();
                     head.begin(Section::Trailers, Version::Http2);
                     let mut extra = Extra::default();
                     if trailers {
                         extra.add_named(b"x-trailer", b"sim");
                     }
-                    if grpc {
-                        extra.add_named(b"grpc-status", b"0");
+                    if let Some(status) = grpc {
+                        extra.add_named(b"grpc-status", status.to_string().as_bytes());
                     }
                     let message = Outgoing::new(&head, &[], Leg::InboundResponse).with(&extra);
                     let _ = connection.send_trailers(key, &message, &mut self.output);
@@ -501,11 +453,32 @@ impl Http {
     }
 
     pub(crate) fn reset(&mut self, stream: u32) {
+        self.reset_with(stream, Code::CANCEL);
+    }
+
+    /// The request was not seen.
+    pub(crate) fn refuse(&mut self, stream: u32) {
+        self.reset_with(stream, Code::REFUSED_STREAM);
+    }
+
+    fn reset_with(&mut self, stream: u32, code: Code) {
         if let Wire::H2 { connection, keys } = &mut self.wire
             && let Some(key) = keys.get(&stream)
         {
-            connection.reset(*key, Code::CANCEL, &mut self.output);
+            connection.reset(*key, code, &mut self.output);
         }
+    }
+
+    /// Takes no new streams.
+    pub(crate) fn shut_down(&mut self, now: u64) {
+        if let Wire::H2 { connection, .. } = &mut self.wire {
+            connection.shut_down(&mut self.output, Duration::from_nanos(now));
+        }
+    }
+
+    /// The last stream has ended, and no other comes.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(&self.wire, Wire::H2 { connection, .. } if connection.is_finished())
     }
 
     pub(crate) fn is_h2(&self) -> bool {
@@ -524,6 +497,8 @@ fn head_of(head: &Head, bytes: &[u8], stream: u32) -> Got {
         stream,
         status: head.status,
         path: head.path.of(bytes).to_vec(),
+        spec: named(b"x-spec").and_then(|v| Spec::parse(&v)),
+        last: head.version != Version::Http2 && !h1::is_persistent(head),
         by_proxy: head.status != 0 && named(b"x-sim").is_none(),
         client_id: named(b"l5d-client-id").map(|v| String::from_utf8_lossy(&v).into_owned()),
         grpc_status: grpc_status(head, bytes),

@@ -1,4 +1,6 @@
-//! Random numbers that depend on the seed only (SplitMix64).
+//! Random numbers that depend on the seed only (SplitMix64), and what the content of messages looks like.
+
+use std::sync::OnceLock;
 
 #[derive(Clone)]
 pub(crate) struct Rng(u64);
@@ -37,21 +39,49 @@ impl Rng {
 
     /// Small numbers most of the time, sometimes large ones.
     pub(crate) fn size(&mut self, most: usize) -> usize {
-        match self.below(4) {
+        match self.below(6) {
             0 => 0,
-            1 => self.below(64),
-            2 => self.below(most / 16 + 1),
+            1 | 2 => self.below(64),
+            3 | 4 => self.below(most / 16 + 1),
             _ => self.below(most + 1),
         }
     }
 }
 
-/// What byte `i` of a message is: different for each message, so that nothing can be mixed up.
-pub(crate) fn pattern(id: u32, i: usize) -> u8 {
-    let z = (u64::from(id) << 32 | i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (z >> 56) as u8 ^ (z >> 24) as u8
+/// A prime, so that no two places of a message look alike.
+const PERIOD: usize = 65_521;
+
+fn table() -> &'static [u8] {
+    static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let mut rng = Rng::new(7);
+        (0..PERIOD).map(|_| rng.next() as u8).collect()
+    })
+}
+
+/// The bytes of message `id` from `from` on: different for each message, so that nothing can be mixed up.
+fn pieces(id: u32, from: usize, len: usize) -> impl Iterator<Item = &'static [u8]> {
+    let (mut at, mut left) = ((id as usize * 7_919 + from) % PERIOD, len);
+    std::iter::from_fn(move || {
+        let n = left.min(PERIOD - at);
+        let piece = &table()[at..at + n];
+        (at, left) = (0, left - n);
+        (n > 0).then_some(piece)
+    })
 }
 
 pub(crate) fn patterned(id: u32, from: usize, len: usize) -> Vec<u8> {
-    (from..from + len).map(|i| pattern(id, i)).collect()
+    let mut all = Vec::with_capacity(len);
+    pieces(id, from, len).for_each(|p| all.extend_from_slice(p));
+    all
+}
+
+/// Whether `bytes` are those of message `id` from `from` on.
+pub(crate) fn is_patterned(id: u32, from: usize, bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    pieces(id, from, bytes.len()).all(|piece| {
+        let (this, after) = rest.split_at(piece.len());
+        rest = after;
+        this == piece
+    })
 }
