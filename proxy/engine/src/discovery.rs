@@ -228,8 +228,9 @@ impl Worker {
 
     /// The endpoint of a forwarding backend; one and the same for equal ones.
     pub(crate) fn lone_endpoint(&mut self, policy: &Arc<outbound::Endpoint>) -> Key<Endpoint> {
+        // One that is retired goes with its last connection, whoever may refer to it then.
         if let Some(key) = self.lone.get(policy).copied()
-            && let Some(endpoint) = self.endpoints.get_mut(key)
+            && let Some(endpoint) = self.endpoints.get_mut(key).filter(|e| !e.retired)
         {
             endpoint.users += 1;
             endpoint.unused = None;

@@ -120,8 +120,10 @@ impl Connection {
         }
         while self.send_window > 0 && self.streams.has_queued() {
             let stream = self.streams.pop_queued()?;
+            // Who has ended the stream meanwhile waits no more.
             if let Some(s) = self.streams.get_mut(stream)
                 && s.send_window > 0
+                && s.blocked
             {
                 s.blocked = false;
                 return Some(Event::Writable { stream, owner: s.owner });

@@ -168,6 +168,7 @@ impl Connection {
         self.tail = None;
         let s = self.streams.get_mut(stream).filter(|s| s.head_sent && !s.end_sent).ok_or(Closed)?;
         s.end_sent = true;
+        s.blocked = false;
         if trailers.fields().next().is_none() {
             // All of them were for the last hop: an empty field block would say no more than this.
             frame::write_data(out, stream.id(), &[], true);

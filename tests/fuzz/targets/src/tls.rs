@@ -147,7 +147,7 @@ fn pair(choices: u8, mut input: Input<'_>, how: u16) {
                 way.changed |= !more.is_empty();
                 way.wire.splice(place..place, more.iter().copied());
             }
-            8 => {
+            8 if way.wire.len() < MAX_PENDING_CIPHERTEXT => {
                 // Said twice.
                 let again = way.wire.clone();
                 way.changed |= !again.is_empty();

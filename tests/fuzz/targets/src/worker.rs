@@ -442,7 +442,7 @@ impl Life {
         }
         let open: Vec<_> =
             self.world.socks.iter().enumerate().filter(|(_, sock)| !sock.is_closed()).collect();
-        assert!(open.is_empty(), "sockets are left: {open:?}");
+        assert!(open.is_empty(), "sockets are left: {open:?}, {:?}", self.worker);
         let mut left = Vec::new();
         self.registry.workers.visit(|_, blocks, _| {
             for g in blocks {

@@ -207,6 +207,23 @@ fn rfc9113_6_5_3_a_smaller_window_of_ours_counts_from_its_acknowledgement() {
     assert!(matches!(side.feed(&data(3, false, b"x")).unwrap()[..], [Seen::Reset { .. }]));
 }
 
+/// Whoever ends a stream with content left over does not wait for its window any more.
+#[test]
+fn a_stream_that_was_ended_is_neither_blocked_nor_writable() {
+    let mut side = Side::server();
+    side.feed(&headers(1, false, &post())).unwrap();
+    side.respond(1, 200, false);
+    assert_eq!(side.send_data(1, &[0; 70_000], false), 65_535);
+    assert!(side.conn.longest_blocked().is_some());
+    let mut head = Head::default();
+    head.begin(Section::Trailers, Version::Http2);
+    let trailers = Outgoing::new(&head, &[], Leg::InboundResponse);
+    side.conn.send_trailers(side.key(1), &trailers, &mut side.out).unwrap();
+    assert!(side.conn.longest_blocked().is_none());
+    let updates = [window_update(0, 42), window_update(1, 42)].concat();
+    assert_eq!(side.feed(&updates), Ok(vec![]));
+}
+
 #[test]
 fn blocked_streams_are_seen_with_their_time() {
     let mut side = Side::client();
