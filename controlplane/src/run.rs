@@ -504,11 +504,15 @@ async fn until_stopped(mut stopping: Stopping) {
 }
 
 impl RunError {
-    /// The exit code of a program that ends so: 64 where what it was given makes no sense (sysexits.h), else 1.
+    /// The exit code of a program that ends so, by sysexits.h: 64 where what it was given makes no sense, 66 without a state
+    /// volume, 73 where it cannot be written, 77 where it is another user's; else 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Manifests(_) => 64,
+            Self::State(OpenError::NotMounted { .. }) => 66,
+            Self::State(OpenError::ReadOnly { .. }) => 73,
+            Self::State(OpenError::OfAnother { .. }) => 77,
             _ => 1,
         }
     }

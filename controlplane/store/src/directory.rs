@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -39,7 +39,7 @@ impl Directory {
     ///
     /// `holder` says who is asking, such as `weft up`: the next one to ask is told.
     pub fn open(path: &Path, holder: &str, now: Timestamp) -> Result<Self, OpenError> {
-        let refused = |source| OpenError::Directory { path: path.to_owned(), source };
+        let refused = |source| unusable(path, source);
         prepare(path)?;
 
         let mut lock = OpenOptions::new()
@@ -119,8 +119,26 @@ impl Directory {
     }
 }
 
+/// Why the directory cannot be used, as far as that can be told of it.
+fn unusable(path: &Path, source: io::Error) -> OpenError {
+    let path = path.to_owned();
+    // The directory itself, or else what it was to be made in.
+    let found = path.ancestors().find_map(|path| fs::metadata(path).ok());
+    let (Some(found), Ok(ours), Ok(root)) = (found, fs::metadata("/proc/self"), fs::metadata("/")) else {
+        return OpenError::Directory { path, source };
+    };
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem if found.dev() == root.dev() => OpenError::NotMounted { path },
+        io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path },
+        io::ErrorKind::PermissionDenied if found.uid() != ours.uid() && path.is_dir() => {
+            OpenError::OfAnother { path, owner: found.uid(), user: ours.uid() }
+        }
+        _ => OpenError::Directory { path, source },
+    }
+}
+
 fn prepare(path: &Path) -> Result<(), OpenError> {
-    let refused = |source| OpenError::Directory { path: path.to_owned(), source };
+    let refused = |source| unusable(path, source);
     match fs::read_dir(path) {
         Ok(mut entries) => {
             if entries.next().is_none() {
@@ -163,4 +181,25 @@ fn read_holder(lock: &mut File) -> String {
 
 fn is_secret(text: &str) -> bool {
     text.len() == 2 * SECRET_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As far as a test can tell that has no file systems of its own: `/proc` is none of the root's.
+    #[test]
+    fn why_a_directory_cannot_be_used() {
+        let read_only = || io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let error = unusable(Path::new("/no/such"), read_only());
+        assert_eq!(error.to_string(), "nothing is mounted at /no/such and the root file system is read-only");
+        let error = unusable(Path::new("/proc"), read_only());
+        assert_eq!(error.to_string(), "/proc is mounted read-only");
+        let own = tempfile::tempdir().unwrap();
+        for (path, kind) in
+            [(own.path(), io::ErrorKind::PermissionDenied), (Path::new("/proc"), io::ErrorKind::Other)]
+        {
+            assert!(matches!(unusable(path, kind.into()), OpenError::Directory { .. }), "{kind}");
+        }
+    }
 }

@@ -108,6 +108,28 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The root file system may not be written, and no volume is there: a container that was started without one.
+    #[error("nothing is mounted at {} and the root file system is read-only", path.display())]
+    NotMounted {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The volume may not be written.
+    #[error("{} is mounted read-only", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory is another user's.
+    #[error("{} belongs to user {owner}, and this runs as user {user}", path.display())]
+    OfAnother {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        user: u32,
+    },
     /// Someone else may read the keys or swap the files.
     #[error("{} has mode {mode:04o}, which lets other users at the keys in it", path.display())]
     Exposed {
@@ -261,6 +283,11 @@ impl OpenError {
     pub fn advice(&self) -> String {
         match self {
             Self::Directory { .. } => "choose a directory this user can write, with --state".into(),
+            Self::NotMounted { path } => {
+                format!("mount a volume at {}, or choose another directory with --state", path.display())
+            }
+            Self::ReadOnly { .. } => "mount it so that it can be written".into(),
+            Self::OfAnother { path, user, .. } => format!("chown -R {user}:{user} {}", path.display()),
             Self::Exposed { path, want, .. } => format!("chmod {want:04o} {}", path.display()),
             Self::InUse { .. } => "stop that one first, or choose another directory with --state".into(),
             Self::Newer { .. } => {
