@@ -41,8 +41,9 @@ pub(super) fn read(at: &At<'_>, r: &mut Reader, default_group: &str) -> Option<R
     })
 }
 
-/// A group and kind for messages: `policy.linkerd.io Server`, `core Service`.
+/// A group and kind for messages: `policy.linkerd.io Server`, `core Service`. Whatever was written there, on one line.
 #[must_use]
 pub(super) fn show(group: &str, kind: &str) -> String {
-    format!("{} {kind}", if group.is_empty() { "core" } else { group })
+    let group = if group.is_empty() { "core" } else { group };
+    format!("{} {}", group.escape_debug(), kind.escape_debug())
 }

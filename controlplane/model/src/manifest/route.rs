@@ -125,7 +125,10 @@ fn parent(at: &At<'_>, r: &mut Reader, group: RouteGroup, own: &Arc<str>) -> Opt
                 None
             }
             ("policy.linkerd.io", kind) => {
-                at.reject(r, format!("{kind} cannot be a parent; expected Server, or core Service"));
+                at.reject(
+                    r,
+                    format!("{} cannot be a parent; expected Server, or core Service", kind.escape_debug()),
+                );
                 None
             }
             _ => None,
