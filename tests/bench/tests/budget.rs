@@ -16,8 +16,11 @@ use weft_bench::drive::{Idle, Scenario};
 #[derive(Deserialize)]
 struct Budget {
     tolerance: Tolerance,
+    #[serde(default)]
     instructions: BTreeMap<String, f64>,
+    #[serde(default)]
     allocations: BTreeMap<String, f64>,
+    #[serde(default)]
     idle_bytes: BTreeMap<String, f64>,
 }
 
@@ -83,7 +86,12 @@ fn instructions(driver: &Path, scenario: Scenario, units: u64) -> f64 {
         .arg(driver)
         .args([scenario.name(), &units.to_string()])
         .output()
-        .expect("valgrind (Debian: apt-get install valgrind)");
+        .unwrap_or_else(|error| {
+            panic!(
+                "cannot run valgrind, which counts the instructions here: {error} \
+                 (Debian: apt-get install valgrind libc6-dbg)"
+            )
+        });
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
     let collected = text.lines().find_map(|line| line.split_once("Collected : ")).expect("valgrind's count");
