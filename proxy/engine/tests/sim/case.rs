@@ -1,5 +1,6 @@
 //! Everything that a run depends on, by seed, and how a failing one is made smaller.
 
+use crate::abuser::Abuse;
 use crate::client::Plan;
 use crate::rng::Rng;
 use crate::services::{Expect, SERVICES, Service};
@@ -12,6 +13,7 @@ pub(crate) struct Case {
     pub(crate) seed: u64,
     pub(crate) clients: Vec<Plan>,
     pub(crate) faults: Vec<(u64, Fault)>,
+    pub(crate) abuses: Vec<Abuse>,
     /// Buffers are scarce.
     pub(crate) tight: bool,
 }
@@ -69,7 +71,9 @@ impl Case {
             faults.push((rng.below(1_000) as u64 * MS, harmless));
         }
         faults.sort_by_key(|f| f.0);
-        Self { seed, clients, faults, tight: rng.one_in(6) }
+        let n = if mood == Mood::Calm { 0 } else { rng.below(4) as u32 };
+        let abuses = (0..n).map(|i| Abuse::new(&mut rng, 1_000_000 + i)).collect();
+        Self { seed, clients, faults, abuses, tight: rng.one_in(6) }
     }
 
     /// What is to be expected: what was left out of it makes a case calmer.
@@ -90,6 +94,9 @@ impl Case {
         }
         for i in (0..self.clients.len()).filter(|_| self.clients.len() > 1) {
             all.push(with(&|c| _ = c.clients.remove(i)));
+        }
+        for i in 0..self.abuses.len() {
+            all.push(with(&|c| _ = c.abuses.remove(i)));
         }
         for i in 0..self.faults.len() {
             all.push(with(&|c| _ = c.faults.remove(i)));

@@ -2,7 +2,7 @@
 //!
 //! One seed is one run: who asks for what, how the network splits and delays, what goes wrong and when ([`case`]). What
 //! must hold in every run is in [`judge`]; what is to be expected of each target in [`services`]. A quarter of the seeds is
-//! calm: everything succeeds as its policy says. In another quarter applications misbehave, and only their own requests may
+//! calm: everything succeeds as its policy says. In another quarter applications misbehave and others abuse them, and only their own requests may
 //! suffer. In the rest the world does too: then whatever fails is told, and nothing is left behind.
 //!
 //! ```text
@@ -18,6 +18,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod abuser;
 mod book;
 mod case;
 mod client;

@@ -45,10 +45,14 @@ pub(crate) struct Server {
     held: Option<u64>,
     pub(crate) gone: bool,
     client: Option<&'static str>,
+    /// There are clients that do not speak HTTP.
+    strangers: bool,
+    /// It has had a request.
+    seen: bool,
 }
 
 impl Server {
-    pub(crate) fn new(sock: usize, to: SocketAddr, rng: &mut Rng) -> Self {
+    pub(crate) fn new(sock: usize, to: SocketAddr, strangers: bool, rng: &mut Rng) -> Self {
         let mut this = Self {
             sock,
             talk: Talk::Unknown(Vec::new()),
@@ -59,6 +63,8 @@ impl Server {
             held: None,
             gone: false,
             client: client_of(to.ip()),
+            strangers,
+            seen: false,
         };
         if to.port() >= 9000 {
             this.talk = Talk::Raw(Raw { expects_hello: to.port() == 9003, ..Raw::default() });
@@ -173,6 +179,8 @@ impl Server {
                     }
                 }
                 Got::Reset { stream } => self.answers.retain(|a| a.stream != stream),
+                // What is no HTTP is carried as it is.
+                Got::Broken(_) if self.strangers && !self.seen => return self.leave(net, true),
                 Got::Broken(e) => {
                     book.wrong(format!("the proxy broke the protocol towards a server: {e}"));
                 }
@@ -189,6 +197,7 @@ impl Server {
             *book.refused.entry(spec.id).or_default() += 1;
             return http.refuse(stream);
         }
+        self.seen = true;
         let times = book.seen.entry(spec.id).or_default();
         *times += 1;
         let times = *times;

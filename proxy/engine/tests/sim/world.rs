@@ -12,6 +12,7 @@ use weft_engine::{Config, Limits, Worker};
 use weft_names::{Port, PortSet};
 use weft_policy::inbound::DefaultPolicy;
 
+use crate::abuser::Abuser;
 use crate::book::{Book, Outcome};
 use crate::case::{Case, Fault};
 use crate::client::Client;
@@ -36,6 +37,7 @@ pub(crate) enum Actor {
     Client(Box<Client>),
     Server(Box<Server>),
     Impostor(Box<Impostor>),
+    Abuser(Box<Abuser>),
 }
 
 impl Actor {
@@ -44,6 +46,25 @@ impl Actor {
             Self::Client(c) => c.step(net, book),
             Self::Server(s) => s.step(net, book),
             Self::Impostor(i) => i.step(net, book),
+            Self::Abuser(a) => a.step(net),
+        }
+    }
+
+    /// Whoever begins anything has ended it.
+    fn has_left(&self) -> bool {
+        match self {
+            Self::Client(c) => c.done,
+            Self::Abuser(a) => a.gone,
+            Self::Server(_) | Self::Impostor(_) => true,
+        }
+    }
+
+    /// The connection it has made.
+    fn sock(&self) -> Option<usize> {
+        match self {
+            Self::Client(c) => c.sock,
+            Self::Abuser(a) => a.sock,
+            _ => None,
         }
     }
 
@@ -51,6 +72,7 @@ impl Actor {
         match self {
             Self::Client(c) => c.next_time(net),
             Self::Server(s) if !s.gone => s.next_time(net),
+            Self::Abuser(a) => a.next_time(net.now),
             _ => None,
         }
     }
@@ -70,6 +92,7 @@ pub(crate) struct World {
     ready: [Vec<usize>; 2],
     due: VecDeque<usize>,
     steps: u64,
+    strangers: bool,
     trace: Trace,
     log: bool,
 }
@@ -123,6 +146,7 @@ impl World {
             ready: [Vec::new(), Vec::new()],
             due: VecDeque::new(),
             steps: 0,
+            strangers: !case.abuses.is_empty(),
             trace: Trace(0xcbf2_9ce4_8422_2325),
             log: std::env::var_os("WEFT_SIM_LOG").is_some(),
             rng,
@@ -135,6 +159,9 @@ impl World {
             let client =
                 Client::new(plan.clone(), &mut Rng::new(case.seed ^ u64::from(plan.specs[0].id) << 40));
             world.actors.push(Actor::Client(Box::new(client)));
+        }
+        for abuse in &case.abuses {
+            world.actors.push(Actor::Abuser(Box::new(Abuser::new(*abuse))));
         }
         world
     }
@@ -197,7 +224,7 @@ impl World {
                 }
                 continue;
             }
-            if rest_since.is_none() && self.clients().all(|c| c.done) {
+            if rest_since.is_none() && self.actors.iter().all(Actor::has_left) {
                 rest_since = Some(self.net.now);
             }
             let Some(next) = self.next_time() else { break };
@@ -224,6 +251,7 @@ impl World {
         match &self.actors[actor] {
             Actor::Client(c) => !c.done,
             Actor::Server(s) => !s.gone,
+            Actor::Abuser(a) => !a.gone,
             Actor::Impostor(_) => false,
         }
     }
@@ -253,10 +281,7 @@ impl World {
                 Host::App if s.actor < self.actors.len() => self.due.push_back(s.actor),
                 // Of a client that is in the middle of connecting, or nobody's yet.
                 Host::App => {
-                    let owner = self
-                        .actors
-                        .iter()
-                        .position(|a| matches!(a, Actor::Client(c) if c.sock == Some(sock)));
+                    let owner = self.actors.iter().position(|a| a.sock() == Some(sock));
                     if let Some(owner) = owner {
                         self.net.socks[sock].actor = owner;
                         self.due.push_back(owner);
@@ -285,7 +310,12 @@ impl World {
                         Some(n) => Actor::Impostor(Box::new(Impostor::new(incoming.sock, n))),
                         None => {
                             let mut rng = Rng::new(self.rng.next());
-                            Actor::Server(Box::new(Server::new(incoming.sock, incoming.to, &mut rng)))
+                            Actor::Server(Box::new(Server::new(
+                                incoming.sock,
+                                incoming.to,
+                                self.strangers,
+                                &mut rng,
+                            )))
                         }
                     };
                     self.net.socks[incoming.sock].actor = self.actors.len();
