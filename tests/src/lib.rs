@@ -13,6 +13,7 @@ pub mod binaries;
 pub mod ca;
 pub mod client;
 pub mod control;
+pub mod machine;
 pub mod metrics;
 pub mod pair;
 pub mod place;

@@ -8,11 +8,13 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Lines of output kept; older ones are forgotten.
 const MAX_LINES: usize = 20_000;
+/// How long an ended program's output is waited for where others have it open, too.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Lines shown when a test fails.
 const SHOWN: usize = 60;
 
@@ -21,6 +23,7 @@ pub struct Process {
     name: String,
     child: Child,
     output: Arc<Mutex<VecDeque<String>>>,
+    readers: Vec<thread::JoinHandle<()>>,
     status: Option<ExitStatus>,
 }
 
@@ -43,13 +46,14 @@ impl Process {
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}: {command:?}"));
         let output = Arc::new(Mutex::new(VecDeque::new()));
+        let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {
-            collect(pipe, Arc::clone(&output));
+            readers.push(collect(pipe, Arc::clone(&output)));
         }
         if let Some(pipe) = child.stderr.take() {
-            collect(pipe, Arc::clone(&output));
+            readers.push(collect(pipe, Arc::clone(&output)));
         }
-        Self { name: name.to_owned(), child, output, status: None }
+        Self { name: name.to_owned(), child, output, readers, status: None }
     }
 
     /// Its process id.
@@ -73,7 +77,7 @@ impl Process {
                 return line;
             }
             if self.ended().is_some() {
-                thread::sleep(std::time::Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(50));
                 if let Some(line) = self.line(parts) {
                     return line;
                 }
@@ -85,7 +89,7 @@ impl Process {
                 );
             }
             assert!(Instant::now() < deadline, "{} wrote no line of {parts:?}:\n{}", self.name, self.tail());
-            thread::sleep(std::time::Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -118,15 +122,12 @@ impl Process {
     pub fn wait(&mut self) -> Ended {
         let name = self.name.clone();
         let status = until_blocking(format!("the end of {name}"), || self.ended());
-        // The pipes are read to their ends by threads of their own.
-        let mut lines = self.lines();
-        until_blocking(format!("the output of {name}"), || {
-            thread::sleep(std::time::Duration::from_millis(20));
-            let now = self.lines();
-            let same = now.len() == lines.len();
-            lines = now;
-            same.then_some(())
-        });
+        // The pipes are read to their ends by threads of their own; who is left of its children may hold them open.
+        let deadline = Instant::now() + LAST_WORDS;
+        while !self.readers.iter().all(thread::JoinHandle::is_finished) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let lines = self.lines();
         Ended { status, lines }
     }
 
@@ -176,7 +177,7 @@ impl Drop for Process {
     }
 }
 
-fn collect(pipe: impl Read + Send + 'static, into: Arc<Mutex<VecDeque<String>>>) {
+fn collect(pipe: impl Read + Send + 'static, into: Arc<Mutex<VecDeque<String>>>) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut line = Vec::new();
@@ -189,5 +190,5 @@ fn collect(pipe: impl Read + Send + 'static, into: Arc<Mutex<VecDeque<String>>>)
             }
             lines.push_back(text);
         }
-    });
+    })
 }
