@@ -4,7 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod curl;
 mod grpc;
 mod http;
+mod nginx;
 mod program;
 mod scene;
+mod web;
