@@ -124,17 +124,25 @@ fn unusable(path: &Path, source: io::Error) -> OpenError {
     let path = path.to_owned();
     // The directory itself, or else what it was to be made in.
     let found = path.ancestors().find_map(|path| fs::metadata(path).ok());
-    let (Some(found), Ok(ours), Ok(root)) = (found, fs::metadata("/proc/self"), fs::metadata("/")) else {
+    let (Some(found), Ok(ours)) = (found, fs::metadata("/proc/self")) else {
         return OpenError::Directory { path, source };
     };
     match source.kind() {
-        io::ErrorKind::ReadOnlyFilesystem if found.dev() == root.dev() => OpenError::NotMounted { path },
+        io::ErrorKind::ReadOnlyFilesystem if is_of_the_root(&path) => OpenError::NotMounted { path },
         io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path },
         io::ErrorKind::PermissionDenied if found.uid() != ours.uid() && path.is_dir() => {
             OpenError::OfAnother { path, owner: found.uid(), user: ours.uid() }
         }
         _ => OpenError::Directory { path, source },
     }
+}
+
+/// Whether nothing but the root is mounted on the way to it (proc(5), `mountinfo`: the fifth field is where). Devices do not
+/// tell: a volume may be a folder of the same one.
+fn is_of_the_root(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    !points.any(|point| point != "/" && path.starts_with(point))
 }
 
 fn prepare(path: &Path) -> Result<(), OpenError> {
