@@ -98,6 +98,7 @@ fn without_a_control_plane_it_is_told_how_to_get_one() {
 fn a_broken_state_is_refused_and_left_as_it_is() {
     let mesh = Mesh::start();
     let state = mesh.machine.state();
+    assert_eq!(mesh.show("readiness")["ready"], true);
     let Mesh { up, machine } = mesh;
     let _ = terminate(up);
     let database = fs::read_dir(&state)
