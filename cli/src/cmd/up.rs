@@ -63,9 +63,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let config = resolve(&options)?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
+        // Before anybody can know that it runs, and tell it to end.
+        let terminated = terminated()?;
         let control_plane = ControlPlane::start(config.clone()).await.map_err(|e| refused(&e))?;
         anstream::eprint!("{}", ready(&control_plane, &config, ground.as_ref().map(|(ground, _)| ground)));
-        control_plane.run_until(terminated()?).await.map_err(|e| refused(&e))?;
+        control_plane.run_until(terminated).await.map_err(|e| refused(&e))?;
         Ok(ExitCode::SUCCESS)
     })
 }
