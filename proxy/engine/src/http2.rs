@@ -12,8 +12,8 @@ use weft_http::head::Head;
 use crate::conn::{After, Closing, Conn, Stage, Timeout};
 use crate::content::Way;
 use crate::exchange::{Exchange, Leg, since_start};
-use crate::io::Io;
-use crate::metrics::ErrorKind;
+use crate::io::{Io, Side};
+use crate::metrics::{ErrorKind, Tls};
 use crate::retry::Lost;
 use crate::slab::Key;
 use crate::time::Instant;
@@ -37,6 +37,7 @@ impl Worker {
     /// The protocol of a connection is HTTP/2 from here on.
     pub(crate) fn start_http2(&mut self, io: &mut impl Io, id: Key<Conn>, role: Role) {
         let config = match role {
+            Role::Server if self.is_peer(id) => Arc::clone(&self.http2_peer),
             Role::Server => Arc::clone(&self.http2_server),
             Role::Client => self.http2_client_config(id),
         };
@@ -51,6 +52,12 @@ impl Worker {
         self.todo.push_back(Todo::Consume(id));
         self.tell_interest(io, id);
         self.http2_deadline(id);
+    }
+
+    /// Whether the client is another proxy.
+    pub(crate) fn is_peer(&self, id: Key<Conn>) -> bool {
+        let client = self.conns.get(id).filter(|c| c.side == Side::Inbound).and_then(|c| c.client.as_ref());
+        client.is_some_and(|c| matches!(c.tls, Tls::Mutual(_)))
     }
 
     /// How to speak with a server: as discovery says; quietly where it says nothing and the server is no proxy.

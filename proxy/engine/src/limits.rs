@@ -10,6 +10,10 @@
 /// so it has to take as many as they have under way.
 pub const STREAMS: u32 = 10_000;
 
+/// How many times as many streams another proxy may reset as a client may ([`weft_http::limits::Http2::resets`]): one
+/// connection carries the requests of all its clients, and one that has gone over its own bound must not end it for the others.
+pub const PEER_RESETS: u32 = 4;
+
 fn http() -> weft_http::limits::Limits {
     let mut http = weft_http::limits::Limits::default();
     http.http2.max_concurrent_streams = STREAMS;

@@ -13,7 +13,6 @@ use weft_policy::failure::GrpcStatus;
 use crate::conn::{Conn, Stage};
 use crate::exchange::{End, Exchange, Leg};
 use crate::io::{Io, Note, Side};
-use crate::metrics::Tls;
 use crate::slab::Key;
 use crate::worker::Worker;
 
@@ -170,10 +169,10 @@ impl Worker {
 
     /// Whether the client may be told what went wrong: the application itself, or another proxy.
     pub(crate) fn may_tell(&self, id: Key<Conn>) -> bool {
-        let Some(conn) = self.conns.get(id) else { return false };
-        match conn.side {
-            Side::Outbound => self.config.outbound.informational_headers,
-            Side::Inbound => conn.client.as_ref().is_some_and(|c| matches!(c.tls, Tls::Mutual(_))),
+        match self.conns.get(id).map(|c| c.side) {
+            Some(Side::Outbound) => self.config.outbound.informational_headers,
+            Some(Side::Inbound) => self.is_peer(id),
+            None => false,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::conn::{Closing, Conn, Stage, Timeout};
 use crate::discovery::Discovery;
 use crate::exchange::{Exchange, HeadScratch};
 use crate::io::{Accepted, Answer, Io, Note, SocketId};
-use crate::limits::Bound;
+use crate::limits::{Bound, PEER_RESETS};
 use crate::metrics::{Blocks, Registry, WorkerGauges, WorkerLabels};
 use crate::pool::Endpoint;
 use crate::slab::{Key, Slab};
@@ -72,6 +72,8 @@ pub struct Worker {
     pub(crate) heads: HeadScratch,
 
     pub(crate) http2_server: Arc<h2::Config>,
+    /// To serve another proxy, which speaks for many clients.
+    pub(crate) http2_peer: Arc<h2::Config>,
     pub(crate) http2_client: Arc<h2::Config>,
     /// Servers that did not ask for it are not sent PINGs: some take them for an attack.
     pub(crate) http2_quiet_client: Arc<h2::Config>,
@@ -115,6 +117,10 @@ impl Worker {
             let keepalive = keepalive.map(|k| h2::Keepalive { while_idle: !server, ..k });
             h2::Config::new(limits.http2, limits.head).with_keepalive(keepalive)
         };
+        let mut of_peers = limits.http2;
+        of_peers.resets = of_peers.resets.saturating_mul(PEER_RESETS);
+        let peer_keepalive = keepalive.map(|k| h2::Keepalive { while_idle: false, ..k });
+        let http2_peer = h2::Config::new(of_peers, limits.head).with_keepalive(peer_keepalive);
         let mut worker = Self {
             gauges,
             now: Instant::START,
@@ -140,6 +146,7 @@ impl Worker {
             plain_scratch: Vec::new(),
             heads: HeadScratch::default(),
             http2_server: Arc::new(http2(true)),
+            http2_peer: Arc::new(http2_peer),
             http2_client: Arc::new(http2(false)),
             http2_quiet_client: Arc::new(http2(false).with_keepalive(None)),
             date: h1::http_date(0),
@@ -419,10 +426,19 @@ impl Worker {
 
     /// What waits in buffers may wait for these: for a connection to be made, for a window to be opened. Were they not read,
     /// nothing would ever be sent. Their own flow control holds them, and the bound a second time.
+    /// So it is with a response whose client takes what it is given: requests that are pipelined wait for its end.
     fn is_read_under_pressure(&self, id: Key<Conn>) -> bool {
-        let needed = |c: &Conn| matches!(c.stage, Stage::Dial(_) | Stage::Http2(_));
-        self.buffered < self.config.limits.buffered_bytes.saturating_mul(2)
-            && self.conns.get(id).is_some_and(needed)
+        match self.conns.get(id).map(|c| &c.stage) {
+            Some(Stage::Dial(_) | Stage::Http2(_)) => {
+                self.buffered < self.config.limits.buffered_bytes.saturating_mul(2)
+            }
+            Some(Stage::Http1Client(client)) => client
+                .exchange
+                .and_then(|ex| self.exchanges.get(ex))
+                .and_then(|x| self.conns.get(x.down.conn))
+                .is_none_or(|down| down.pending() == 0),
+            _ => false,
+        }
     }
 
     fn starve(&mut self, io: &mut impl Io, id: Key<Conn>) {
@@ -434,11 +450,22 @@ impl Worker {
     }
 
     fn feed_starved(&mut self, io: &mut impl Io) {
-        if !self.starved.is_empty() && self.buffered < self.config.limits.buffered_bytes / 4 * 3 {
-            for id in std::mem::take(&mut self.starved) {
-                self.resume(io, id);
-            }
+        if self.starved.is_empty() {
+            return;
         }
+        let relieved = self.buffered < self.config.limits.buffered_bytes / 4 * 3;
+        let mut starved = std::mem::take(&mut self.starved);
+        // Those whose client has taken what it was given go on at once: others wait for them.
+        starved.retain(|id| {
+            let fed = relieved || self.is_read_under_pressure(*id);
+            if fed {
+                self.resume(io, *id);
+            }
+            !fed
+        });
+        // What was starved meanwhile.
+        starved.append(&mut self.starved);
+        self.starved = starved;
     }
 
     /// Gauges that follow from state, once per batch.

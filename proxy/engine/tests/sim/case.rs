@@ -78,7 +78,8 @@ impl Case {
 
     /// What is to be expected: what was left out of it makes a case calmer.
     pub(crate) fn is_rough(&self) -> bool {
-        self.faults.iter().any(|(_, f)| !matches!(f, Fault::Renew(_) | Fault::Policies | Fault::Silence(_)))
+        self.tight
+            || self.faults.iter().any(|(_, f)| !matches!(f, Fault::Renew(_)))
     }
 
     /// Cases with something left out, much of it first.

@@ -261,6 +261,11 @@ impl Net {
         s.state != State::Connecting && (s.reset || s.state == State::Refused || self.room(sock) > 0)
     }
 
+    /// All that will ever come has been read.
+    pub(crate) fn has_ended(&self, sock: usize) -> bool {
+        self.socks[sock].rx_end && self.socks[sock].rx.is_empty()
+    }
+
     /// The stream was reset, by whomever.
     pub(crate) fn is_reset(&self, sock: usize) -> bool {
         self.socks[sock].reset

@@ -179,8 +179,10 @@ impl Server {
                     }
                 }
                 Got::Reset { stream } => self.answers.retain(|a| a.stream != stream),
-                // What is no HTTP is carried as it is.
-                Got::Broken(_) if self.strangers && !self.seen => return self.leave(net, true),
+                // What is no HTTP is carried as it is, and so are resets: too many of them are the client's.
+                Got::Broken(e) if self.strangers && (!self.seen || e.contains("resets")) => {
+                    return self.leave(net, true);
+                }
                 Got::Broken(e) => {
                     book.wrong(format!("the proxy broke the protocol towards a server: {e}"));
                 }
@@ -349,7 +351,8 @@ impl Server {
         if let Talk::Http(http) = &mut self.talk {
             let out = std::mem::take(&mut http.output);
             self.output.extend(out);
-            finished = http.is_finished();
+            // Whoever closes before the peer has, loses what is on its way (RFC 9113 6.8): the peer goes first.
+            finished = http.is_finished() && net.has_ended(self.sock);
         }
         let mut moved = false;
         while !self.output.is_empty() && !self.gone {

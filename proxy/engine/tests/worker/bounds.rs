@@ -211,6 +211,20 @@ fn buffered_bytes() {
     assert_eq!(b.world.dialed.len(), 1);
 }
 
+/// What is pipelined waits for a response: that is read however much is held.
+#[test]
+fn buffered_bytes_of_pipelined_requests_do_not_hold_up_their_answers() {
+    let mut b = Bench::new(|c| c.limits.buffered_bytes = 5_000);
+    let client = b.forwarded_client();
+    b.sends(client, format!("{GET}{}", GET.repeat(300)));
+    assert!(b.gauges(|g| g.buffered_bytes.get()) > 5_000);
+    let server = b.connects(0);
+    for _ in 0..300 {
+        b.sends(server, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    }
+    assert_eq!(b.got(client).matches("HTTP/1.1 200 ").count(), 300);
+}
+
 #[test]
 fn detect_bytes() {
     let mut b = Bench::new(|c| c.limits.detect_bytes = 100);
