@@ -8,11 +8,7 @@
 //!
 //! Read first: [`suite::Suite`], [`load::Load`], [`drive::Scenario`].
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a bench: what fails here, fails the run or the test that uses it"
-)]
+#![expect(clippy::expect_used, reason = "a bench: what fails here, fails the run or the test that uses it")]
 
 pub mod allocations;
 pub mod backend;

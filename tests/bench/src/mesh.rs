@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Proxies that follow the endpoints.
-const FOLLOWERS: usize = 200;
+pub const FOLLOWERS: usize = 200;
 /// A change must reach them within this.
 const LATE: Duration = Duration::from_secs(10);
 /// How long the demo may take.

@@ -44,7 +44,7 @@ impl Cpu {
                 Some(sum + text.split_whitespace().next()?.parse::<f64>().ok()? / 1_000.0)
             })
         });
-        Self { total: exact.unwrap_or(user + ticks(15)), user }
+        Self { total: exact.unwrap_or_else(|| user + ticks(15)), user }
     }
 
     /// What was used since `earlier`.

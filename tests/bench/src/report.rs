@@ -111,7 +111,8 @@ fn cpu_table(out: &mut String, results: &Results, workloads: &[&Workload], peers
                 figure(results, workload, *peer, |o| workload.unit.cost(o.cpu.user, o.units)).unwrap_or(0.0);
             format!("{} ({})", digits(cost), digits(user))
         });
-        let share = ratio(results, workload, Peer::Weft).map_or("-".to_owned(), |r| format!("**{r:.2}**"));
+        let share =
+            ratio(results, workload, Peer::Weft).map_or_else(|| "-".to_owned(), |r| format!("**{r:.2}**"));
         row(out, workload.title, cells.chain([share, spread(results, workload)]));
     }
 }
@@ -131,10 +132,13 @@ fn rate_table(out: &mut String, results: &Results, workloads: &[&Workload], peer
     for workload in workloads.iter().filter(|w| !is_paced(w)) {
         let cells = peers.iter().map(|peer| {
             let rate = figure(results, workload, *peer, |o| o.units as f64 / o.seconds);
-            rate.map_or("-".to_owned(), |rate| match workload.unit {
-                Unit::Each => thousands(rate),
-                Unit::Gigabyte => digits(rate * 8e-9),
-            })
+            rate.map_or_else(
+                || "-".to_owned(),
+                |rate| match workload.unit {
+                    Unit::Each => thousands(rate),
+                    Unit::Gigabyte => digits(rate * 8e-9),
+                },
+            )
         });
         row(out, workload.title, cells);
     }
@@ -150,7 +154,7 @@ fn latency_table(out: &mut String, results: &Results, workloads: &[&Workload], p
         let cells = peers.iter().map(|peer| {
             let at = |of: fn(&Outcome) -> Option<f64>| {
                 figure(results, workload, *peer, |o| of(o).unwrap_or(f64::NAN))
-                    .map_or("-".to_owned(), thousands)
+                    .map_or_else(|| "-".to_owned(), thousands)
             };
             format!("{} / {}", at(|o| o.p50), at(|o| o.p99))
         });
@@ -164,7 +168,9 @@ fn memory_table(out: &mut String, results: &Results, peers: &[Peer]) {
         let Some(of_state) = results.memory.get(name) else { continue };
         let mib = |bytes: u64| digits(bytes as f64 / f64::from(1 << 20));
         let cells = peers.iter().map(|peer| {
-            of_state.get(peer).map_or("-".to_owned(), |m| format!("{} / {}", mib(m.outbound), mib(m.inbound)))
+            of_state
+                .get(peer)
+                .map_or_else(|| "-".to_owned(), |m| format!("{} / {}", mib(m.outbound), mib(m.inbound)))
         });
         row(out, title, cells);
     }

@@ -148,7 +148,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             options.only.iter().filter(|only| all.iter().any(|n| n.starts_with(only.as_str()))).collect();
         own.is_empty() || own.iter().any(|only| name.starts_with(only.as_str()))
     };
-    let peer_names = Peer::ALL.map(|p| key(p));
+    let peer_names = Peer::ALL.map(key);
     let work_names: Vec<_> = WORKLOADS.iter().map(|w| w.name).chain(MEMORIES.iter().map(|m| m.0)).collect();
     let peers: Vec<_> = Peer::ALL.into_iter().filter(|p| is_wanted(key(*p), &peer_names)).collect();
     let suite = Suite::new(options)?;

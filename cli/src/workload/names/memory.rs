@@ -59,7 +59,7 @@ impl Memory {
         let told = self.away && self.answers.contains_key(&key);
         let mut waiting = Waiting { question: message.to_vec(), client, until: now + PATIENCE, told: false };
         let mut actions: Vec<_> =
-            if told { self.from_memory(&waiting).into_iter().collect() } else { Vec::new() };
+            if told { self.remembered(&waiting).into_iter().collect() } else { Vec::new() };
         if self.waiting.len() >= MAX_WAITING {
             return actions;
         }
@@ -100,7 +100,7 @@ impl Memory {
         self.away = true;
         self.order.clear();
         let all: Vec<_> = self.waiting.drain().map(|(_, waiting)| waiting).collect();
-        all.iter().filter(|waiting| !waiting.told).filter_map(|waiting| self.from_memory(waiting)).collect()
+        all.iter().filter(|waiting| !waiting.told).filter_map(|waiting| self.remembered(waiting)).collect()
     }
 
     /// Time has passed.
@@ -117,7 +117,7 @@ impl Memory {
             {
                 self.away = true;
                 if !waiting.told {
-                    actions.extend(self.from_memory(&waiting));
+                    actions.extend(self.remembered(&waiting));
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Memory {
     }
 
     /// What was answered before; where nothing was, that there is no answer now.
-    fn from_memory(&self, waiting: &Waiting) -> Option<Action> {
+    fn remembered(&self, waiting: &Waiting) -> Option<Action> {
         let question = &waiting.question;
         let key = key(question)?;
         let answer = match self.answers.get(&key) {

@@ -78,8 +78,7 @@ impl Case {
 
     /// What is to be expected: what was left out of it makes a case calmer.
     pub(crate) fn is_rough(&self) -> bool {
-        self.tight
-            || self.faults.iter().any(|(_, f)| !matches!(f, Fault::Renew(_)))
+        self.tight || self.faults.iter().any(|(_, f)| !matches!(f, Fault::Renew(_)))
     }
 
     /// Cases with something left out, much of it first.

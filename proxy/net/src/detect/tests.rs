@@ -139,7 +139,7 @@ fn facts_of_a_client_hello() {
 fn rfc6066_3_a_trailing_dot_is_no_part_of_the_name() {
     let hello = client_hello("web.default", &[]);
     let at = hello.windows(11).position(|w| w == b"web.default").unwrap();
-    let mut dotted = hello.clone();
+    let mut dotted = hello;
     dotted[at + 10] = b'.';
     assert_eq!(facts(&dotted).sni.as_deref(), Some("web.defaul"));
 }

@@ -27,10 +27,13 @@ const LEFT: f64 = 200.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 18.0;
 
+/// A bar of a row: whose, its colour, how long.
+type Bar = (Peer, &'static str, f64);
+
 /// The chart as SVG.
 #[must_use]
 pub fn chart(results: &Results) -> String {
-    let rows: Vec<(&str, Vec<(Peer, &str, f64)>)> = ROWS
+    let rows: Vec<(&str, Vec<Bar>)> = ROWS
         .iter()
         .filter_map(|(name, title)| {
             let workload = WORKLOADS.iter().find(|w| w.name == *name)?;
