@@ -1,7 +1,7 @@
 //! A whole HTTP/1 connection, read: the same messages whatever the split; bounds hold; httparse understands a head in the
 //! same way; and what is written on is read back as the same message with the same end.
 //!
-//! Input: a byte of choices (see [`Case`]), two for the split, then what one side sends.
+//! Input: a byte of choices (see `Case`), two for the split, then what one side sends.
 
 use weft_http::{
     fields::{Kind, Leg},
