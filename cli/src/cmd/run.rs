@@ -40,13 +40,15 @@ Examples:
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Replicas of one name tried for a free one.
 const MAX_REPLICAS: u32 = 1_000;
+/// Longest name: its pods are called the same with a dash and a number, and a label of DNS has at most 63 bytes.
+const MAX_NAME_LEN: usize = 58;
 
 /// Arguments of `weft run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The name it is known by; with a port, the service that others reach it by
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     name: String,
     /// A port it serves; may be given more than once
     #[arg(long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -70,10 +72,10 @@ pub struct Args {
     #[arg(long, value_name = "USER")]
     user: Option<String>,
     /// Its namespace
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = name)]
     namespace: String,
     /// The service account of its identity [default: its name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     service_account: Option<String>,
     /// The control plane's state directory
     #[arg(long, value_name = "DIR")]
@@ -90,6 +92,7 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    published_ports(args)?;
     let Privilege::Namespaces(exempt @ Exempt::User(_)) = probe() else {
         let error = anyhow!(
             "only root can run programs meshed: they get network namespaces with a link to this machine"
@@ -278,6 +281,36 @@ fn user(text: &str) -> Result<User, Failure> {
     }
 }
 
+/// What is published is served.
+fn published_ports(args: &Args) -> Result<(), Failure> {
+    let served: BTreeSet<u16> = args.ports.iter().chain(&args.opaque).copied().collect();
+    match args.publish.iter().find(|publish| !served.contains(&publish.port)) {
+        None => Ok(()),
+        Some(publish) => {
+            let (port, name) = (publish.port, &args.name);
+            let failure = Failure::usage(format!(
+                "--publish {publish} publishes port {port} of {name}, which it does not serve"
+            ));
+            Err(failure.next(match served.first() {
+                Some(first) => format!("--publish {}:{first}", publish.here.port()),
+                None => format!("--port {port}, if {name} serves it"),
+            }))
+        }
+    }
+}
+
+/// A label of DNS, short enough to be part of others.
+fn name(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = text.starts_with('-') || text.ends_with('-');
+    if text.is_empty() || text.len() > MAX_NAME_LEN || ends || !text.bytes().all(allowed) {
+        return Err(format!(
+            "expected at most {MAX_NAME_LEN} lower-case letters, digits and dashes, with no dash at the ends, found {text:?}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -314,6 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_published_must_be_served() {
+        let said = |line| published_ports(&args(line)).err().map(|failure| failure.to_string());
+        assert_eq!(said("run --name web --port 80 --opaque 25 --publish 8080:80 --publish 25 -- x"), None);
+        let wrong = said("run --name web --port 8080 --publish 18080 -- x").unwrap();
+        assert!(wrong.contains("port 18080 of web") && wrong.contains("--publish 18080:8080"), "{wrong}");
+        let wrong = said("run --name web --publish 80 -- x").unwrap();
+        assert!(wrong.contains("--port 80"), "{wrong}");
+    }
+
+    #[test]
     fn wrong_arguments_are_refused() {
         for line in [
             "run --name web --port 0 -- x",
@@ -322,6 +365,10 @@ mod tests {
             "run --name web --label tier -- x",
             "run --name web --port 80",
             "run --port 80 -- x",
+            "run --name Web -- x",
+            "run --name web_1 -- x",
+            "run --name -web -- x",
+            "run --name web --namespace a.b -- x",
         ] {
             let words = std::iter::once("weft").chain(line.split(' '));
             assert!(super::super::Cli::try_parse_from(words).is_err(), "{line}");

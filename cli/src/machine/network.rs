@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 use weft_init::{ApplyError, NetNs, Plan, Report, netlink::route::Route};
 
@@ -19,6 +20,10 @@ pub const BRIDGE: &str = "weft";
 pub const MEMBER_LINK: &str = "eth0";
 /// Most members: a bridge has 1,023 ports, and an uplink needs one.
 pub const MAX_MEMBERS: usize = 1000;
+/// How long a member that has ended may take to be gone before its address is said to be taken.
+const VACATED_IN: Duration = Duration::from_secs(5);
+/// Between two looks.
+const VACATED_POLL: Duration = Duration::from_millis(5);
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const NSSWITCH_CONF: &str = "/etc/nsswitch.conf";
@@ -102,6 +107,7 @@ impl Network {
         }
         let ns = NetNs::create()?;
         let port = port_name(v4);
+        wait_until_vacated(&mut hub, &port)?;
         hub.add_veth(&port, MEMBER_LINK, ns.as_fd())?;
         hub.set_master(&port, BRIDGE)?;
         hub.set_up(&port)?;
@@ -136,6 +142,16 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// The kernel takes a namespace apart some time after its last process has ended: who had the address before may still
+/// be there for a moment. If it stays, adding fails and says so.
+fn wait_until_vacated(hub: &mut Route, port: &str) -> Result<(), MachineError> {
+    let start = Instant::now();
+    while hub.links()?.iter().any(|link| link.name == port) && start.elapsed() < VACATED_IN {
+        std::thread::sleep(VACATED_POLL);
+    }
+    Ok(())
 }
 
 // === impl Member ===
