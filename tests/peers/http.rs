@@ -1,7 +1,7 @@
 //! Every HTTP client with every HTTP server, in both versions: one list of cases, told in README.md.
 
 use crate::{
-    program::{Program, node, prepared},
+    program::{Program, node, prepared, python},
     scene::{Scene, pattern, sha256},
 };
 use serde_json::Value;
@@ -12,6 +12,8 @@ use std::{net::SocketAddr, process::Command};
 enum Peer {
     Go,
     Node,
+    /// The h2 library: HTTP/2 only.
+    Python,
 }
 
 /// What every client does with every server. `slow` comes on its own.
@@ -49,6 +51,7 @@ impl Peer {
         match self {
             Self::Go => Command::new(prepared("go-peers")),
             Self::Node => node("http.js"),
+            Self::Python => python("h2_peer.py"),
         }
     }
 
@@ -67,7 +70,7 @@ impl Peer {
     /// What its library has no way to do, or to show.
     fn lacks(self, case: &str) -> bool {
         let lacking: &[&str] = match self {
-            Self::Go | Self::Node => &[],
+            Self::Go | Self::Node | Self::Python => &[],
         };
         lacking.contains(&case)
     }
@@ -100,6 +103,11 @@ matrix! {
     go_http2_node: Go Two Node;
     node_http1_go: Node One Go;
     node_http2_go: Node Two Go;
+    python_http2_python: Python Two Python;
+    python_http2_go: Python Two Go;
+    python_http2_node: Python Two Node;
+    go_http2_python: Go Two Python;
+    node_http2_python: Node Two Python;
 }
 
 async fn check(client: Peer, version: Version, server: Peer) {
