@@ -6,13 +6,17 @@
 //!
 //! The bounds of heads, chunks, HTTP/2 streams, resets and floods are the codecs' own: [`weft_http::limits`].
 
-/// Streams of one HTTP/2 connection, either way: between two proxies one connection carries the requests of all clients,
-/// so it has to take as many as they have under way.
+/// Streams of one HTTP/2 connection with another proxy or a server: between two proxies one connection carries the requests of all
+/// clients, so it has to take as many as they have under way.
 pub const STREAMS: u32 = 10_000;
 
-/// How many times as many streams another proxy may reset as a client may ([`weft_http::limits::Http2::resets`]): one
-/// connection carries the requests of all its clients, and one that has gone over its own bound must not end it for the others.
-pub const PEER_RESETS: u32 = 4;
+/// Streams of one HTTP/2 connection with a client that is no proxy.
+pub const CLIENT_STREAMS: u32 = 2_000;
+
+/// Streams that another proxy may open in a while and reset before they are answered, instead of
+/// [`weft_http::limits::Http2::resets`], which is a client's: a client may have used that up, then go, which resets all its
+/// streams at once ([`CLIENT_STREAMS`]), and that must not end the connection for the other clients.
+pub const PEER_RESETS: u32 = 2 * CLIENT_STREAMS;
 
 fn http() -> weft_http::limits::Limits {
     let mut http = weft_http::limits::Limits::default();

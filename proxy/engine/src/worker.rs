@@ -23,7 +23,7 @@ use crate::conn::{Closing, Conn, Stage, Timeout};
 use crate::discovery::Discovery;
 use crate::exchange::{Exchange, HeadScratch};
 use crate::io::{Accepted, Answer, Io, Note, SocketId};
-use crate::limits::{Bound, PEER_RESETS};
+use crate::limits::{Bound, CLIENT_STREAMS, PEER_RESETS};
 use crate::metrics::{Blocks, Registry, WorkerGauges, WorkerLabels};
 use crate::pool::Endpoint;
 use crate::slab::{Key, Slab};
@@ -115,10 +115,14 @@ impl Worker {
         // Clients of ours are asked only while something is going on; peers always, so that a dead one is known.
         let http2 = |server: bool| {
             let keepalive = keepalive.map(|k| h2::Keepalive { while_idle: !server, ..k });
-            h2::Config::new(limits.http2, limits.head).with_keepalive(keepalive)
+            let mut http2 = limits.http2;
+            if server {
+                http2.max_concurrent_streams = http2.max_concurrent_streams.min(CLIENT_STREAMS);
+            }
+            h2::Config::new(http2, limits.head).with_keepalive(keepalive)
         };
         let mut of_peers = limits.http2;
-        of_peers.resets = of_peers.resets.saturating_mul(PEER_RESETS);
+        of_peers.resets = PEER_RESETS;
         let peer_keepalive = keepalive.map(|k| h2::Keepalive { while_idle: false, ..k });
         let http2_peer = h2::Config::new(of_peers, limits.head).with_keepalive(peer_keepalive);
         let mut worker = Self {

@@ -112,7 +112,7 @@ async fn rapid_reset_ends_the_connection_before_it_costs_the_application_anythin
         scene.broken(door, before).await;
     }
     let reached = scene.app.seen().iter().filter(|seen| seen.uri.path() == "/slow/10000").count();
-    // 1,000 of a client, four times as many of another proxy.
+    // 1,000 of a client, 4,000 of another proxy.
     assert!(reached <= 1100 + 4100, "{reached} of 40,000 reached the application");
     good.served().await;
     scene.all_is_gone().await;
