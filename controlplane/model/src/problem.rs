@@ -3,13 +3,19 @@
 //! Problems are values that are collected, never the first one only: a person who made three mistakes
 //! sees three lines.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 /// The most problems kept for one file. What is beyond is counted, not kept.
 pub const MAX_PROBLEMS_PER_FILE: usize = 200;
 
 /// The longest piece of a value that is repeated in a message, in characters.
 const MAX_SHOWN_VALUE: usize = 60;
+
+/// The longest field path or message that is shown, in characters: both may have names from the file in them.
+const MAX_SHOWN_TEXT: usize = 600;
 
 /// The shortest word that may be meant as a part of another.
 const MIN_PART: usize = 4;
@@ -78,16 +84,35 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.source)?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", OneLine(&self.path))?;
         }
         if let Some(value) = &self.value {
             write!(f, "{value}: ")?;
         }
-        f.write_str(&self.message)?;
+        write!(f, "{}", OneLine(&self.message))?;
         match &self.suggestion {
             Some(suggestion) => write!(f, " (did you mean {suggestion:?}?)"),
             None => Ok(()),
         }
+    }
+}
+
+/// Text with names that somebody else chose: control characters escaped, and no longer than is read.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, c) in self.0.chars().enumerate() {
+            if count == MAX_SHOWN_TEXT {
+                return f.write_char('…');
+            }
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
     }
 }
 
