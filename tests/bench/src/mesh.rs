@@ -145,6 +145,7 @@ async fn certificates(count: usize, socket: &Path, pid: u32, figures: &mut Figur
     for _ in 0..count {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
         params.subject_alt_names = vec![SanType::DnsName(identity.as_str().try_into()?)];
         let request = CertifyRequest {
             identity: identity.clone(),
