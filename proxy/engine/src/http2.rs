@@ -154,25 +154,25 @@ impl Worker {
                 let down = Leg { conn: id, stream: Some(stream) };
                 self.malformed_http2_request(io, down, fault);
             }
-            Event::Data { stream, owner, data, end } => match self.exchange_at(owner) {
+            Event::Data { stream, owner, data, end } => match self.exchange_on(id, stream, owner) {
                 Some(ex) => self.deliver(io, ex, Way::Request, data, end),
                 None => self.credit(Some(Leg { conn: id, stream: Some(stream) }), data.len()),
             },
-            Event::Trailers { owner, .. } => {
-                if let Some(ex) = self.exchange_at(owner) {
+            Event::Trailers { stream, owner } => {
+                if let Some(ex) = self.exchange_on(id, stream, owner) {
                     self.end_of(io, ex, Way::Request, Some((head, arena)));
                 }
             }
-            Event::Reset { owner, cause, .. } => {
+            Event::Reset { stream, owner, cause, .. } => {
                 if let Cause::Error(error) = cause {
                     self.note_stream_error(io, id, error);
                 }
-                if let Some(ex) = self.exchange_at(owner) {
+                if let Some(ex) = self.exchange_on(id, stream, owner) {
                     self.cancelled(io, ex);
                 }
             }
-            Event::Writable { owner, .. } => {
-                if let Some(ex) = self.exchange_at(owner) {
+            Event::Writable { stream, owner } => {
+                if let Some(ex) = self.exchange_on(id, stream, owner) {
                     self.pump(io, ex, Way::Response);
                 }
             }
@@ -193,22 +193,22 @@ impl Worker {
         arena: &[u8],
     ) {
         match event {
-            Event::Head { owner, end, .. } => match self.exchange_at(owner) {
+            Event::Head { stream, owner, end } => match self.exchange_on(id, stream, owner) {
                 Some(ex) if head.status < 200 => self.interim(ex, head, arena),
                 Some(ex) => self.respond(io, ex, head, arena, end),
                 None => {}
             },
-            Event::Data { stream, owner, data, end } => match self.exchange_at(owner) {
+            Event::Data { stream, owner, data, end } => match self.exchange_on(id, stream, owner) {
                 Some(ex) => self.deliver(io, ex, Way::Response, data, end),
                 None => self.credit(Some(Leg { conn: id, stream: Some(stream) }), data.len()),
             },
-            Event::Trailers { owner, .. } => {
-                if let Some(ex) = self.exchange_at(owner) {
+            Event::Trailers { stream, owner } => {
+                if let Some(ex) = self.exchange_on(id, stream, owner) {
                     self.end_of(io, ex, Way::Response, Some((head, arena)));
                 }
             }
-            Event::Reset { owner, code, cause, .. } => {
-                if let Some(ex) = self.exchange_at(owner) {
+            Event::Reset { stream, owner, code, cause } => {
+                if let Some(ex) = self.exchange_on(id, stream, owner) {
                     let lost = match cause {
                         Cause::GoAway => Lost::NotProcessed,
                         Cause::Peer => Lost::Reset(code),
@@ -217,8 +217,8 @@ impl Worker {
                     self.stream_reset(io, ex, lost);
                 }
             }
-            Event::Writable { owner, .. } => {
-                if let Some(ex) = self.exchange_at(owner) {
+            Event::Writable { stream, owner } => {
+                if let Some(ex) = self.exchange_on(id, stream, owner) {
                     self.pump(io, ex, Way::Request);
                 }
             }
@@ -244,8 +244,12 @@ impl Worker {
         self.upstream_lost(io, ex, lost);
     }
 
-    fn exchange_at(&self, owner: u32) -> Option<Key<Exchange>> {
-        (owner != h2::NO_OWNER).then(|| self.exchanges.key_at(owner as usize)).flatten()
+    /// The exchange that a stream belongs to, if it is there still. A stream may outlive it, on a connection that is over but not
+    /// closed, and another may be in its slot.
+    fn exchange_on(&self, id: Key<Conn>, stream: StreamKey, owner: u32) -> Option<Key<Exchange>> {
+        let ex = (owner != h2::NO_OWNER).then(|| self.exchanges.key_at(owner as usize)).flatten()?;
+        let (x, leg) = (self.exchanges.get(ex)?, Leg { conn: id, stream: Some(stream) });
+        (x.up == Some(leg) || x.down == leg).then_some(ex)
     }
 
     // --- either
@@ -270,10 +274,12 @@ impl Worker {
                     Role::Client => Way::Request,
                 };
                 let stalled = std::mem::take(&mut http2.stalled);
-                let owners = stalled.iter().filter_map(|s| http2.connection.owner(*s));
-                let exchanges: Vec<_> = owners.filter_map(|o| self.exchanges.key_at(o as usize)).collect();
-                for ex in exchanges {
-                    self.pump(io, ex, way);
+                let owners: Vec<_> =
+                    stalled.iter().filter_map(|s| Some((*s, http2.connection.owner(*s)?))).collect();
+                for (stream, owner) in owners {
+                    if let Some(ex) = self.exchange_on(id, stream, owner) {
+                        self.pump(io, ex, way);
+                    }
                 }
             }
             _ => {}
@@ -300,8 +306,8 @@ impl Worker {
         let Some(conn) = self.conns.get(id) else { return };
         let Stage::Http2(http2) = &conn.stage else { return };
         let role = http2.connection.role();
-        let owners = http2.connection.streams().map(|(_, owner)| owner).filter(|o| *o != h2::NO_OWNER);
-        let exchanges: Vec<_> = owners.filter_map(|o| self.exchanges.key_at(o as usize)).collect();
+        let streams = http2.connection.streams();
+        let exchanges: Vec<_> = streams.filter_map(|(s, owner)| self.exchange_on(id, s, owner)).collect();
         if role == Role::Client {
             self.unpool_http2(id);
         }
@@ -337,7 +343,13 @@ impl Worker {
     fn http2_deadline(&mut self, id: Key<Conn>) {
         let Some(conn) = self.conns.get(id) else { return };
         let Stage::Http2(http2) = &conn.stage else { return };
-        let next = http2.connection.next_deadline().map(|d| (Instant::START + d, Timeout::KeepAlive));
+        let codec = http2.connection.next_deadline().map(|d| (Instant::START + d, Timeout::KeepAlive));
+        // Where the codec asks nothing of the peer, streams that it lets wait are looked for now and then.
+        let next = codec.or_else(|| {
+            let look = (self.now + self.config.stall_timeout / 2, Timeout::KeepAlive);
+            let set = conn.deadline.filter(|(at, _)| *at > self.now);
+            (http2.connection.open_streams() > 0).then(|| set.unwrap_or(look))
+        });
         if conn.deadline != next {
             self.set_deadline(id, next);
         }
@@ -352,7 +364,7 @@ impl Worker {
         else {
             return;
         };
-        let ex = http2.connection.owner(stream).and_then(|owner| self.exchange_at(owner));
+        let ex = http2.connection.owner(stream).and_then(|owner| self.exchange_on(id, stream, owner));
         self.gauges.slow_clients.count();
         self.reset_leg(Leg { conn: id, stream: Some(stream) }, Code::CANCEL);
         if let Some(ex) = ex {

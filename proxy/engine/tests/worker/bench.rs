@@ -314,6 +314,23 @@ impl Bench {
         String::from_utf8_lossy(&std::mem::take(&mut self.world.sock(id).tx)).into_owned()
     }
 
+    /// The HTTP/2 peer of a socket acknowledges the PINGs that it has got (RFC 9113 6.7). What the worker has written is looked
+    /// through frame by frame, and gone.
+    pub(crate) fn answer_pings(&mut self, id: SocketId) {
+        let written = std::mem::take(&mut self.world.sock(id).tx);
+        let mut rest = written.strip_prefix(&weft_http::h2::PREFACE[..]).unwrap_or(&written);
+        while let [a, b, c, kind, flags, _, _, _, _, after @ ..] = rest {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            let (payload, next) = after.split_at(length);
+            if (*kind, *flags) == (6, 0) {
+                let mut pong = vec![0, 0, 8, 6, 1, 0, 0, 0, 0];
+                pong.extend_from_slice(payload);
+                self.sends(id, pong);
+            }
+            rest = next;
+        }
+    }
+
     pub(crate) fn is_reset(&self, id: SocketId) -> bool {
         self.world.socks[id.0 as usize].reset
     }

@@ -8,3 +8,4 @@ mod bounds;
 mod lives;
 mod noise;
 mod smuggling;
+mod streams;
