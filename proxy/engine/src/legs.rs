@@ -35,6 +35,11 @@ impl Worker {
         let output = conn.output.writer(&mut self.spare);
         let head = message.head;
         match &mut conn.stage {
+            Stage::Http2(http2)
+                if !head.protocol.is_empty() && !http2.connection.takes_extended_connect() =>
+            {
+                Err(FailureKind::MalformedTarget)
+            }
             Stage::Http2(http2) => match http2.connection.open(ex.owner(), message, end, output) {
                 Ok(stream) => Ok(Some(stream)),
                 Err(_) => Err(FailureKind::Io),
@@ -311,12 +316,16 @@ impl Worker {
 }
 
 fn write_http1(output: &mut Vec<u8>, framing: Framing, data: &[u8], end: bool) {
-    if framing != Framing::Chunked {
-        return output.extend_from_slice(data);
-    }
-    h1::write_chunk(output, data);
-    if end {
-        // Without trailers nothing can be wrong with it.
-        let _ = h1::write_last_chunk(output, None);
+    match framing {
+        // Content that was not announced would be taken for the next message (RFC 9112 11.2).
+        Framing::None => {}
+        Framing::Length(_) | Framing::UntilClose => output.extend_from_slice(data),
+        Framing::Chunked => {
+            h1::write_chunk(output, data);
+            if end {
+                // Without trailers nothing can be wrong with it.
+                let _ = h1::write_last_chunk(output, None);
+            }
+        }
     }
 }

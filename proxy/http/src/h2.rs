@@ -271,6 +271,13 @@ impl Connection {
         &self.peer
     }
 
+    /// Whether an extended CONNECT may be sent (RFC 8441 3). Not refused before the peer has said anything: it may be about
+    /// to allow it.
+    #[must_use]
+    pub fn takes_extended_connect(&self) -> bool {
+        self.peer.connect_protocol || !matches!(self.phase, Phase::Open)
+    }
+
     /// How many streams are open.
     #[must_use]
     pub fn open_streams(&self) -> u32 {

@@ -384,7 +384,10 @@ impl Head {
                 facts.host = Some(field.value);
             }
             Kind::Expect => facts.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            Kind::Te => facts.te_trailers |= syntax::list(value).any(|t| t.eq_ignore_ascii_case(b"trailers")),
+            // Of requests only (RFC 9110 10.1.4): in a response it would be malformed over HTTP/2 (RFC 9113 8.2.2).
+            Kind::Te if self.section == Section::Request => {
+                facts.te_trailers |= syntax::list(value).any(|t| t.eq_ignore_ascii_case(b"trailers"));
+            }
             Kind::OrigProto => facts.orig_proto = OrigProto::parse(value),
             Kind::ProxyConnectionL5d => facts.l5d_close |= value.eq_ignore_ascii_case(b"close"),
             Kind::ContentType => facts.grpc |= value.starts_with(b"application/grpc"),
@@ -399,14 +402,16 @@ impl Head {
     pub(crate) fn settle_connection(&mut self, bytes: &[u8]) {
         let facts = &mut self.facts;
         if self.version == Version::Http11 && facts.connection_upgrade {
-            // A list with h2c in it is declined whole: a server may ignore any `upgrade` (RFC 9110 7.8).
+            // A list with h2c in it, or with what is no protocol, is declined whole: a server may ignore any `upgrade` (RFC 9110 7.8).
             facts.upgrade = facts.upgrade_field.filter(|value| {
                 let mut some = false;
-                let h2c = syntax::list(value.of(bytes)).any(|protocol| {
+                let declined = syntax::list(value.of(bytes)).any(|protocol| {
                     some = true;
-                    protocol.eq_ignore_ascii_case(b"h2c")
+                    // With a version or without (RFC 9110 7.8).
+                    let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
+                    name.eq_ignore_ascii_case(b"h2c") || !syntax::is_token(name)
                 });
-                some && !h2c
+                some && !declined
             });
         }
         if self.version == Version::Http10 {

@@ -3,7 +3,7 @@
 //! The client's proxy writes the version and form of the request; the server's proxy reads and removes it, restores
 //! the request, and writes the version of the response; the client's proxy restores that. No application sees it.
 
-use crate::head::{Head, Section, Target, Version};
+use crate::head::{Head, Method, Section, Target, Version};
 
 /// What the field says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,12 @@ impl OrigProto {
 
     /// Gives an HTTP/2 head its version and form back. True if it carried an HTTP/1 message; false, and unchanged,
     /// if it did not say so or came in another version.
+    ///
+    /// CONNECT stays what it is, whoever says otherwise: a tunnel of HTTP/1 takes a connection of its own, so no proxy carries
+    /// one over HTTP/2, and what a stream holds of another protocol would be read by an HTTP/1 server as its next request.
     pub fn restore(head: &mut Head) -> bool {
-        let Some(orig) = head.facts.orig_proto.filter(|_| head.version == Version::Http2) else {
+        let carried = head.version == Version::Http2 && head.method != Method::Connect;
+        let Some(orig) = head.facts.orig_proto.filter(|_| carried) else {
             return false;
         };
         head.version = orig.version;

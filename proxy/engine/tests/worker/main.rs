@@ -5,6 +5,7 @@
 mod answers;
 mod bench;
 mod bounds;
+mod downgrade;
 mod lives;
 mod noise;
 mod smuggling;

@@ -150,12 +150,17 @@ impl<'a> Outgoing<'a> {
     pub fn fields(&self) -> impl Iterator<Item = FieldRef<'a>> + use<'a> {
         let Self { head, bytes, leg, extra, .. } = *self;
         let trailers = head.section == Section::Trailers;
+        // Of a response without content no length is said (RFC 9110 8.6), whatever its sender says.
+        let no_length = head.section == Section::Response && (head.status < 200 || head.status == 204);
         let te = FieldRef { name: b"te", value: b"trailers", kind: Kind::Te, never_indexed: false };
         head.fields
             .iter()
             .filter(move |f| {
                 let meaning = f.kind.meaning();
-                meaning.forwarded(leg) && f.kind != Kind::Host && (!trailers || meaning.in_trailers)
+                meaning.forwarded(leg)
+                    && f.kind != Kind::Host
+                    && (!trailers || meaning.in_trailers)
+                    && !(no_length && f.kind == Kind::ContentLength)
             })
             .map(move |f| field_ref(bytes, f))
             .chain(head.facts.te_trailers.then_some(te))
