@@ -139,11 +139,21 @@ impl Worker {
         result.map(|()| sent > 0)
     }
 
-    /// An HTTP/1 peer has a while to take some of what is for it. (HTTP/2 has a clock of its own: `keepalive`.)
+    /// An HTTP peer has a while to take some of what is for it.
     fn watch_stall(&mut self, id: Key<Conn>, moved: bool) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let stalls =
-            conn.pending() > 0 && matches!(conn.stage, Stage::Http1Server(_) | Stage::Http1Client(_));
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let pending = conn.pending() > 0;
+        if let Stage::Http2(http2) = &mut conn.stage {
+            // Looked at by `keepalive`, when the connection's deadline comes.
+            let since = http2.untaken.filter(|_| !moved);
+            http2.untaken = pending.then(|| since.unwrap_or(now));
+            if pending && conn.deadline.is_none() {
+                self.http2_deadline(id);
+            }
+            return;
+        }
+        let stalls = pending && matches!(conn.stage, Stage::Http1Server(_) | Stage::Http1Client(_));
         match conn.deadline {
             Some((_, Timeout::Stall)) if stalls && !moved => {}
             None | Some((_, Timeout::Stall)) if stalls => {

@@ -24,6 +24,10 @@ pub(crate) struct Http2 {
     pub(crate) connection: Connection,
     /// Streams that had something to send when the connection's output was full.
     pub(crate) stalled: Vec<StreamKey>,
+    /// Since when the socket has taken nothing of what there is for it.
+    pub(crate) untaken: Option<Instant>,
+    /// When to look whether streams, or the socket, have been waiting too long.
+    look: Option<Instant>,
 }
 
 impl Http2 {
@@ -44,7 +48,8 @@ impl Worker {
         let now = since_start(self.now);
         let Some(conn) = self.conns.get_mut(id) else { return };
         let connection = Connection::new(role, config, conn.output.writer(&mut self.spare), now);
-        conn.stage = Stage::Http2(Box::new(Http2 { connection, stalled: Vec::new() }));
+        conn.stage =
+            Stage::Http2(Box::new(Http2 { connection, stalled: Vec::new(), untaken: None, look: None }));
         if self.draining.is_some() && role == Role::Server {
             self.drain_http2(id);
         }
@@ -256,6 +261,12 @@ impl Worker {
 
     /// The connection's output has drained: streams that it held up go on.
     pub(crate) fn pump_connection(&mut self, io: &mut impl Io, id: Key<Conn>) {
+        if matches!(self.conns.get(id).map(|c| &c.stage), Some(Stage::Http2(_)))
+            && !self.starved.contains(&id)
+        {
+            // It may have held so much that it was not read from.
+            self.resume(io, id);
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         match &mut conn.stage {
             Stage::Http1Server(server) => {
@@ -288,11 +299,17 @@ impl Worker {
 
     /// The connection is over for a fault of the peer's; GOAWAY, which says which, is in the output.
     fn http2_over(&mut self, io: &mut impl Io, id: Key<Conn>, error: h2::ConnectionError) {
+        if matches!(self.conns.get(id).and_then(|c| c.deadline), Some((_, Timeout::Discard))) {
+            // Told before; only the time to take the GOAWAY is not over.
+            return;
+        }
         self.tell_failure(io, id, ErrorKind::Io, "http2", &error.to_string());
         self.mark(id);
         self.lose_streams(io, id);
         self.after_sent(id, After::Close);
         self.set_deadline(id, Some((self.now + self.config.discard_timeout, Timeout::Discard)));
+        // Whatever else it says.
+        self.pause(io, id);
     }
 
     /// The peer has closed.
@@ -340,37 +357,50 @@ impl Worker {
         self.http2_deadline(id);
     }
 
-    fn http2_deadline(&mut self, id: Key<Conn>) {
-        let Some(conn) = self.conns.get(id) else { return };
-        let Stage::Http2(http2) = &conn.stage else { return };
-        let codec = http2.connection.next_deadline().map(|d| (Instant::START + d, Timeout::KeepAlive));
-        // Where the codec asks nothing of the peer, streams that it lets wait are looked for now and then.
-        let next = codec.or_else(|| {
-            let look = (self.now + self.config.stall_timeout / 2, Timeout::KeepAlive);
-            let set = conn.deadline.filter(|(at, _)| *at > self.now);
-            (http2.connection.open_streams() > 0).then(|| set.unwrap_or(look))
-        });
+    pub(crate) fn http2_deadline(&mut self, id: Key<Conn>) {
+        let half = self.config.stall_timeout / 2;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Stage::Http2(http2) = &mut conn.stage else { return };
+        // What the codec waits for moves with what the peer says; whether it takes anything is looked at all the same.
+        let waits = http2.connection.open_streams() > 0 || http2.untaken.is_some();
+        http2.look = waits.then(|| http2.look.filter(|at| *at > self.now).unwrap_or(self.now + half));
+        let codec = http2.connection.next_deadline().map(|d| Instant::START + d);
+        let next = [codec, http2.look].into_iter().flatten().min().map(|at| (at, Timeout::KeepAlive));
         if conn.deadline != next {
             self.set_deadline(id, next);
         }
     }
 
-    /// A stream whose peer has opened no window for too long is given up; the slowest first, one at a time.
-    fn give_up_stalled_stream(&mut self, io: &mut impl Io, id: Key<Conn>) {
+    /// A peer that has taken nothing for too long of what is for it is given up. One that does so while it sends may be asked
+    /// nothing else: it would seem to be well.
+    fn give_up_stalled_connection(&mut self, io: &mut impl Io, id: Key<Conn>) -> bool {
+        let Some(conn) = self.conns.get(id) else { return false };
+        let Stage::Http2(http2) = &conn.stage else { return false };
+        let stalled = http2.untaken.is_some_and(|since| self.now >= since + self.config.stall_timeout);
+        if stalled {
+            self.gauges.slow_clients.count();
+            let e = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            self.broken(io, id, &e);
+        }
+        stalled
+    }
+
+    /// Streams whose peer has opened no window for too long are given up.
+    fn give_up_stalled_streams(&mut self, io: &mut impl Io, id: Key<Conn>) {
         let latest = since_start(self.now).saturating_sub(self.config.stall_timeout);
         let Some(conn) = self.conns.get(id) else { return };
         let Stage::Http2(http2) = &conn.stage else { return };
-        let Some((stream, _)) = http2.connection.longest_blocked().filter(|(_, since)| *since < latest)
-        else {
-            return;
-        };
-        let ex = http2.connection.owner(stream).and_then(|owner| self.exchange_on(id, stream, owner));
-        self.gauges.slow_clients.count();
-        self.reset_leg(Leg { conn: id, stream: Some(stream) }, Code::CANCEL);
-        if let Some(ex) = ex {
-            match self.conns.get(id).map(|c| c.endpoint.is_some()) {
-                Some(true) => self.upstream_lost(io, ex, Lost::Malformed),
-                _ => self.cancelled(io, ex),
+        let is_server = conn.endpoint.is_some();
+        let late = http2.connection.blocked().filter(|(_, since)| *since < latest);
+        let late: Vec<_> = late.map(|(stream, _)| (stream, http2.connection.owner(stream))).collect();
+        for (stream, owner) in late {
+            let ex = owner.and_then(|owner| self.exchange_on(id, stream, owner));
+            self.gauges.slow_clients.count();
+            self.reset_leg(Leg { conn: id, stream: Some(stream) }, Code::CANCEL);
+            match ex {
+                Some(ex) if is_server => self.upstream_lost(io, ex, Lost::Malformed),
+                Some(ex) => self.cancelled(io, ex),
+                None => {}
             }
         }
     }
@@ -385,10 +415,16 @@ impl Worker {
         self.mark(id);
         match result {
             Ok(()) => {
-                self.give_up_stalled_stream(io, id);
+                if self.give_up_stalled_connection(io, id) {
+                    return;
+                }
+                self.give_up_stalled_streams(io, id);
                 self.http2_deadline(id);
             }
             Err(error) => {
+                if matches!(error, h2::ConnectionError::SlowFrame) {
+                    self.gauges.slow_clients.count();
+                }
                 self.http2_over(io, id, error);
                 if matches!(error, h2::ConnectionError::KeepaliveTimeout) {
                     self.todo.push_back(Todo::Close(id, Closing::Cut));

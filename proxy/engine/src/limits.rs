@@ -95,7 +95,8 @@ limits! {
 
     // --- how many bytes may be held
 
-    /// Output that a connection holds before those who write to it are stopped.
+    /// Output that a connection holds before those who write to it are stopped. A client's HTTP/2 connection that holds four
+    /// times as much, in heads and answers that no window stops, is not read from until all of it is sent.
     output_bytes OutputBytes: usize = 128 * 1024;
     /// Bytes in all buffers of the worker before nothing more is read, until three quarters are left. HTTP/2 connections
     /// and those being made are read up to twice as many: what waits in the buffers may wait for what they say.

@@ -180,6 +180,10 @@ impl Worker {
         let Some(id) = self.conn_of(socket) else { return };
         if self.buffered >= self.config.limits.buffered_bytes && !self.is_read_under_pressure(id) {
             self.starve(io, id);
+        } else if self.is_owed_answers(id) {
+            self.met(io, Bound::OutputBytes);
+            self.await_drained(id);
+            self.pause(io, id);
         } else {
             self.read_socket(io, id);
         }
@@ -443,6 +447,15 @@ impl Worker {
                 .is_none_or(|down| down.pending() == 0),
             _ => false,
         }
+    }
+
+    /// True for a client whose HTTP/2 connection holds so much output that no more requests are taken from it. Content stops
+    /// at the bound itself; heads and answers, which no window holds, go beyond it. Servers are always read from: two
+    /// proxies that both waited for the other to read would wait for ever.
+    fn is_owed_answers(&self, id: Key<Conn>) -> bool {
+        let Some(conn) = self.conns.get(id).filter(|c| c.client.is_some()) else { return false };
+        matches!(conn.stage, Stage::Http2(_))
+            && conn.pending() >= self.config.limits.output_bytes.saturating_mul(4)
     }
 
     fn starve(&mut self, io: &mut impl Io, id: Key<Conn>) {

@@ -11,7 +11,7 @@
 //! ```text
 //! received ─▶ next ─▶ frame ─▶ stream state, windows, floods ─▶ Event ─▶ caller
 //!               └──────────▶ out ◀── open, send_*, reset, credit ◀───────┘
-//! now ─▶ next_deadline, expired: keep-alive, SETTINGS acknowledgement, graceful shutdown
+//! now ─▶ next_deadline, expired: keep-alive, SETTINGS acknowledgement, slow frames, graceful shutdown
 //! ```
 //!
 //! What a peer may do wrong has one of three answers: a [`ConnectionError`] (GOAWAY has been written, the connection is
@@ -203,6 +203,8 @@ pub struct Connection {
     shutdown: timers::Shutdown,
     settings_sent_at: Duration,
     last_received: Duration,
+    /// Since when a frame other than DATA, or a field block, is not complete.
+    partial_since: Option<Duration>,
     ping_sent_at: Option<Duration>,
 }
 
@@ -254,6 +256,7 @@ impl Connection {
             shutdown: timers::Shutdown::No,
             settings_sent_at: now,
             last_received: now,
+            partial_since: None,
             ping_sent_at: None,
             config,
         }
@@ -302,15 +305,13 @@ impl Connection {
         self.streams.iter().map(|(key, s)| (key, s.owner))
     }
 
-    /// The stream that has waited longest for the peer to open a window, and since when.
+    /// The streams that wait for the peer to open a window, and since when.
     ///
     /// How long that may last is not for the protocol to say (a subscriber may be slow on purpose); who wants a bound looks here
     /// and resets.
-    #[must_use]
-    pub fn longest_blocked(&self) -> Option<(StreamKey, Duration)> {
+    pub fn blocked(&self) -> impl Iterator<Item = (StreamKey, Duration)> {
         let blocked = self.streams.iter().filter(|(_, s)| s.blocked);
-        let oldest = blocked.min_by_key(|(_, s)| s.blocked_since)?;
-        Some((oldest.0, Duration::from_nanos(oldest.1.blocked_since)))
+        blocked.map(|(stream, s)| (stream, Duration::from_nanos(s.blocked_since)))
     }
 
     /// True when nothing more will happen on this connection than its end: no new streams, and none open.

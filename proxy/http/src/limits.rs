@@ -108,6 +108,9 @@ limits! {
         hpack_table_bytes: u32 = 4096,
         /// Milliseconds within which the peer must acknowledge our SETTINGS. Later: SETTINGS_TIMEOUT.
         settings_ack_ms: u32 = 10_000,
+        /// Milliseconds within which a frame other than DATA, or a field block in several frames, must be complete once it has
+        /// begun. Later: ENHANCE_YOUR_CALM.
+        frame_ms: u32 = 30_000,
         /// Milliseconds after the announcement of a graceful shutdown until it takes effect, if the peer does not
         /// show earlier that it has seen it.
         drain_notice_ms: u32 = 1000,

@@ -1,33 +1,16 @@
 //! HTTP/2 that becomes HTTP/1 (RFC 9113 10.3, RFC 9112 11.2): what an application reads of what a client says in frames.
 
 use weft_engine::io::{Side, SocketId};
-use weft_http::h2::PREFACE;
 
 use crate::bench::{Bench, SERVER, addr};
+use crate::frames::{client_preface, data, headers};
 
 /// A client speaks HTTP/2 with the inbound side, which speaks HTTP/1 with its application.
 fn carried() -> (Bench, SocketId) {
     let mut b = Bench::new(|_| {});
     let peer = b.accept(Side::Inbound, addr(SERVER));
-    b.sends(peer, [&PREFACE[..], &frame(4, 0, 0, &[])].concat());
+    b.sends(peer, client_preface());
     (b, peer)
-}
-
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let n = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&n[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
-    let short = |text: &str| u8::try_from(text.len()).ok().filter(|n| *n < 127).unwrap();
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.extend_from_slice(&[0, short(name)]);
-        block.extend_from_slice(name.as_bytes());
-        block.push(short(value));
-        block.extend_from_slice(value.as_bytes());
-    }
-    block
 }
 
 /// A tunnel takes a connection of its own over HTTP/1, so nobody carries one over HTTP/2 and says that it was HTTP/1: its bytes would
@@ -36,10 +19,38 @@ fn literals(fields: &[(&str, &str)]) -> Vec<u8> {
 fn rfc9110_9_3_6_what_a_connect_over_http2_holds_is_no_request() {
     let (mut b, peer) = carried();
     let head = [(":method", "CONNECT"), (":authority", "web:80"), ("l5d-orig-proto", "HTTP/1.1")];
-    b.sends(peer, frame(1, 4, 1, &literals(&head)));
-    b.sends(peer, frame(0, 0, 1, b"GET /evil HTTP/1.1\r\nhost: web\r\n\r\n"));
+    b.sends(peer, headers(1, false, &head));
+    b.sends(peer, data(1, false, b"GET /evil HTTP/1.1\r\nhost: web\r\n\r\n"));
     let server = b.connects(0);
     let got = b.got(server);
     assert!(got.starts_with("PRI * HTTP/2.0\r\n"), "{got}");
     assert!(!got.contains("CONNECT web:80 HTTP/1.1"), "{got}");
+}
+
+/// The second request of a stream's content is content, whatever frames it is cut into and whatever was said of its length.
+#[test]
+fn rfc9113_8_1_content_is_never_another_request() {
+    for (length, content) in [
+        (None, "0\r\n\r\nGET /evil HTTP/1.1\r\nhost: web\r\n\r\n"),
+        (Some("38"), "0\r\n\r\nGET /evil HTTP/1.1\r\nhost: web\r\n\r\n"),
+    ] {
+        let (mut b, peer) = carried();
+        let mut head = vec![(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "web")];
+        head.push(("l5d-orig-proto", "HTTP/1.1"));
+        head.extend(length.map(|n| ("content-length", n)));
+        b.sends(peer, headers(1, false, &head));
+        let server = b.connects(0);
+        for (i, piece) in content.as_bytes().chunks(7).enumerate() {
+            b.sends(peer, data(1, (i + 1) * 7 >= content.len(), piece));
+        }
+        let got = b.got(server);
+        let (head, body) = got.split_once("\r\n\r\n").unwrap();
+        assert!(!head.contains("evil"), "{got}");
+        match length {
+            Some(n) => assert!(head.ends_with(&format!("content-length: {n}")) && body == content, "{got}"),
+            None => {
+                assert!(body.starts_with("7\r\n0\r\n\r\nGE\r\n") && body.ends_with("\r\n0\r\n\r\n"), "{got}")
+            }
+        }
+    }
 }

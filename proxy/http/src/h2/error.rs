@@ -37,6 +37,9 @@ pub enum ConnectionError {
     /// SETTINGS were not acknowledged within `settings_ack_ms`.
     #[error("SETTINGS were not acknowledged in time")]
     SettingsTimeout,
+    /// A frame, or a field block of several, was begun and not ended within `frame_ms`.
+    #[error("a frame or field block did not come to its end in time")]
+    SlowFrame,
     /// The peer gave no sign of life after a PING.
     #[error("no answer to PING")]
     KeepaliveTimeout,
@@ -52,7 +55,7 @@ impl ConnectionError {
             Self::FlowControl(_) => Code::FLOW_CONTROL_ERROR,
             Self::StreamClosed => Code::STREAM_CLOSED,
             Self::Compression(_) => Code::COMPRESSION_ERROR,
-            Self::Flood(_) => Code::ENHANCE_YOUR_CALM,
+            Self::Flood(_) | Self::SlowFrame => Code::ENHANCE_YOUR_CALM,
             Self::SettingsTimeout => Code::SETTINGS_TIMEOUT,
             Self::KeepaliveTimeout => Code::NO_ERROR,
         }

@@ -89,9 +89,22 @@ impl Connection {
             match self.step(input, &mut turn) {
                 Ok(Step::Done) => {}
                 Ok(Step::Event(event)) => return Ok(Some(event)),
-                Ok(Step::More) => return Ok(None),
+                Ok(Step::More) => {
+                    self.note_partial(input, now);
+                    return Ok(None);
+                }
                 Err(error) => return Err(self.fail(error, out)),
             }
+        }
+    }
+
+    /// All that came has been looked at: is there a frame or a field block to wait for?
+    #[inline]
+    fn note_partial(&mut self, rest: &[u8], now: Duration) {
+        if rest.is_empty() && self.block.is_none() {
+            self.partial_since = None;
+        } else if self.partial_since.is_none() {
+            self.partial_since = Some(now);
         }
     }
 
@@ -181,6 +194,7 @@ impl Connection {
             return Err(ConnectionError::Protocol("a field block is interrupted"));
         }
         if header.kind == kind::DATA {
+            self.partial_since = None;
             return self.data(header, input, turn);
         }
         if header.kind > kind::CONTINUATION {
@@ -199,6 +213,9 @@ impl Connection {
             return Ok(Step::More);
         };
         advance(input, HEADER_LEN + payload.len());
+        if header.kind != kind::CONTINUATION || header.has(flag::END_HEADERS) {
+            self.partial_since = None;
+        }
         match header.kind {
             kind::HEADERS => self.headers(header, payload, turn),
             kind::CONTINUATION => self.continuation(header, payload, turn),

@@ -197,6 +197,11 @@ impl Side {
         self.conn.send_data(self.key(id), data, end, &mut self.out, self.now).unwrap()
     }
 
+    /// The stream that has waited longest for a window.
+    fn longest_blocked(&self) -> Option<(StreamKey, Duration)> {
+        self.conn.blocked().min_by_key(|(_, since)| *since)
+    }
+
     fn wait(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
     }

@@ -1,4 +1,4 @@
-//! What time brings: keep-alive, the acknowledgement of SETTINGS, graceful shutdown.
+//! What time brings: keep-alive, the acknowledgement of SETTINGS, frames that do not end, graceful shutdown.
 
 use std::time::Duration;
 
@@ -61,7 +61,8 @@ impl Connection {
         if matches!(self.phase, Phase::Over(_)) {
             return None;
         }
-        [self.settings_deadline(), self.shutdown_deadline(), self.keepalive_deadline()]
+        let frame = self.frame_deadline();
+        [self.settings_deadline(), self.shutdown_deadline(), frame, self.keepalive_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -80,6 +81,9 @@ impl Connection {
         if due(self.settings_deadline()) {
             return Err(self.fail(ConnectionError::SettingsTimeout, out));
         }
+        if due(self.frame_deadline()) {
+            return Err(self.fail(ConnectionError::SlowFrame, out));
+        }
         if due(self.shutdown_deadline()) {
             self.shut_down_now(Code::NO_ERROR, out);
         }
@@ -96,6 +100,11 @@ impl Connection {
     fn settings_deadline(&self) -> Option<Duration> {
         let wait = Duration::from_millis(u64::from(self.config.limits.settings_ack_ms));
         (!self.settings_acked).then(|| self.settings_sent_at + wait)
+    }
+
+    fn frame_deadline(&self) -> Option<Duration> {
+        let wait = Duration::from_millis(u64::from(self.config.limits.frame_ms));
+        self.partial_since.map(|since| since + wait)
     }
 
     fn shutdown_deadline(&self) -> Option<Duration> {

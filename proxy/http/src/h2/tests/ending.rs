@@ -164,3 +164,44 @@ fn rfc9113_6_8_an_error_after_goaway_takes_in_no_more_streams() {
     side.feed(&window_update(0, 0)).unwrap_err();
     assert_eq!(goaways(&side.sent()), [(1, Code::PROTOCOL_ERROR)]);
 }
+
+/// A frame that comes byte by byte, and a field block whose end never comes, have their time; a connection on which frames end
+/// has all the time it wants.
+#[test]
+fn limits_http2_frame_ms() {
+    let whole = headers(1, true, &get());
+    let begun = frame(kind::HEADERS, 0, 1, &get());
+    let continued = frame(kind::CONTINUATION, 0, 1, &[]);
+    for pieces in
+        [vec![&whole[..1], &whole[1..2], &whole[2..3]], vec![&begun[..], &continued[..], &continued[..5]]]
+    {
+        let mut side = Side::server();
+        for piece in pieces {
+            assert_eq!(side.feed(piece), Ok(vec![]));
+            side.wait(9_999);
+            assert_eq!(side.conn.expired(&mut side.out, side.now), Ok(()));
+        }
+        side.out.clear();
+        side.wait(3);
+        assert_eq!(side.conn.expired(&mut side.out, side.now), Err(ConnectionError::SlowFrame));
+        assert_eq!(goaways(&side.sent()).last().map(|g| g.1), Some(Code::ENHANCE_YOUR_CALM));
+    }
+
+    // Each read ends within a frame, and each frame ends in the next.
+    let mut side = Side::server();
+    let update = window_update(0, 1);
+    side.feed(&update[..5]).unwrap();
+    for _ in 0..20 {
+        side.wait(9_000);
+        assert_eq!(side.conn.expired(&mut side.out, side.now), Ok(()));
+        side.feed(&[&update[5..], &update[..5]].concat()).unwrap();
+    }
+    // Content may be slow: that is for others to judge.
+    side.feed(&[&update[5..], &headers(1, false, &post()), &data(1, false, &[7; 20])[..12]].concat())
+        .unwrap();
+    for _ in 0..10 {
+        side.wait(9_000);
+        side.feed(&[7]).unwrap();
+        assert_eq!(side.conn.expired(&mut side.out, side.now), Ok(()));
+    }
+}

@@ -214,12 +214,12 @@ fn a_stream_that_was_ended_is_neither_blocked_nor_writable() {
     side.feed(&headers(1, false, &post())).unwrap();
     side.respond(1, 200, false);
     assert_eq!(side.send_data(1, &[0; 70_000], false), 65_535);
-    assert!(side.conn.longest_blocked().is_some());
+    assert!(side.longest_blocked().is_some());
     let mut head = Head::default();
     head.begin(Section::Trailers, Version::Http2);
     let trailers = Outgoing::new(&head, &[], Leg::InboundResponse);
     side.conn.send_trailers(side.key(1), &trailers, &mut side.out).unwrap();
-    assert!(side.conn.longest_blocked().is_none());
+    assert!(side.longest_blocked().is_none());
     let updates = [window_update(0, 42), window_update(1, 42)].concat();
     assert_eq!(side.feed(&updates), Ok(vec![]));
 }
@@ -230,19 +230,19 @@ fn blocked_streams_are_seen_with_their_time() {
     side.feed(&settings(&[(4, 10)])).unwrap();
     side.open(false);
     side.open(false);
-    assert_eq!(side.conn.longest_blocked(), None);
+    assert_eq!(side.longest_blocked(), None);
     let start = side.now;
     side.send_data(1, &[0; 20], false);
     side.wait(1000);
     side.send_data(3, &[0; 20], false);
-    assert_eq!(side.conn.longest_blocked(), Some((side.key(1), start)));
+    assert_eq!(side.longest_blocked(), Some((side.key(1), start)));
     side.send_data(1, &[0; 10], false);
-    assert_eq!(side.conn.longest_blocked(), Some((side.key(1), start)), "trying is no progress");
+    assert_eq!(side.longest_blocked(), Some((side.key(1), start)), "trying is no progress");
     side.feed(&window_update(1, 5)).unwrap();
-    assert_eq!(side.conn.longest_blocked(), Some((side.key(3), side.now)));
+    assert_eq!(side.longest_blocked(), Some((side.key(3), side.now)));
     side.wait(1000);
     side.send_data(1, &[0; 10], false);
-    assert_eq!(side.conn.longest_blocked().map(|b| b.0.id()), Some(3));
+    assert_eq!(side.longest_blocked().map(|b| b.0.id()), Some(3));
 }
 
 #[test]

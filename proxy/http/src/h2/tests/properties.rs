@@ -257,7 +257,7 @@ proptest! {
             for f in side.sent() {
                 prop_assert!(f.payload.len() <= side.conn.peer().max_frame_size as usize);
             }
-            if let Some((key, _)) = side.conn.longest_blocked() {
+            if let Some((key, _)) = side.longest_blocked() {
                 prop_assert!(side.conn.owner(key).is_some());
             }
             if over {
