@@ -490,7 +490,7 @@ impl Side {
         assert!(self.conn.open_streams() <= allowed);
         assert_eq!(self.conn.streams().count(), self.conn.open_streams() as usize);
         assert!(self.arena.len() <= self.limits.header_list_bytes as usize + 32 * 1024);
-        if let Some((key, since)) = self.conn.longest_blocked() {
+        for (key, since) in self.conn.blocked() {
             assert!(self.conn.owner(key).is_some() && since <= self.now);
         }
     }
