@@ -76,6 +76,7 @@ impl Worker {
         {
             replay.keep(data);
         }
+        let kept = way == Way::Request && x.replay.is_some();
         let flow = x.flow(way);
         let first = !std::mem::replace(&mut flow.begun, true);
         let direct = flow.buf.is_empty() && !flow.sent;
@@ -93,6 +94,9 @@ impl Worker {
         }
         let rest = data.get(taken..).unwrap_or_default();
         if rest.is_empty() && !end {
+            if kept {
+                self.account_exchange(ex);
+            }
             return;
         }
         if let Some(x) = self.exchanges.get_mut(ex) {

@@ -122,8 +122,9 @@ pub(crate) struct HeadScratch {
     spare: Vec<Box<Saved>>,
 }
 
-/// Saved heads kept for reuse.
+/// Saved heads kept for reuse, and the most bytes that one may have room for: larger ones were made for a rare head.
 const SPARE_HEADS: usize = 256;
+const SPARE_HEAD_BYTES: usize = 8 * 1024;
 
 impl HeadScratch {
     /// A copy with bytes of its own.
@@ -136,7 +137,7 @@ impl HeadScratch {
     }
 
     pub(crate) fn give(&mut self, saved: Box<Saved>) {
-        if self.spare.len() < SPARE_HEADS {
+        if self.spare.len() < SPARE_HEADS && saved.bytes.capacity() <= SPARE_HEAD_BYTES {
             self.spare.push(saved);
         }
     }
@@ -216,8 +217,11 @@ impl Exchange {
         self.deadlines().iter().filter_map(|d| d.0).chain(again).min()
     }
 
+    /// Bytes it holds: content, and the copies of head and content that it may be sent again from.
     pub(crate) fn held(&self) -> usize {
-        self.request.buf.len() + self.response.buf.len()
+        let parked = self.parked.as_ref().map_or(0, |saved| saved.bytes.len());
+        let replay = self.replay.as_ref().map_or(0, |replay| replay.kept());
+        self.request.buf.len() + self.response.buf.len() + parked + replay
     }
 
     pub(crate) fn field_leg(&self, way: Way) -> FieldLeg {
@@ -302,6 +306,7 @@ impl Worker {
         if let Some(x) = self.exchanges.get_mut(ex) {
             x.parked = Some(saved);
         }
+        self.account_exchange(ex);
     }
 
     /// An endpoint is chosen: that decides what is spoken.
@@ -422,7 +427,11 @@ impl Worker {
         // request is lost, that is possible.
         let replayable =
             self.exchanges.get(ex).is_some_and(|x| x.parked.is_none() && (end || x.replay.is_some()));
-        let saved = replayable.then(|| self.heads.save(head, bytes));
+        let small = bytes.len() <= self.config.limits.replay_head_bytes;
+        if replayable && !small {
+            self.met(io, Bound::ReplayHeadBytes);
+        }
+        let saved = (replayable && small).then(|| self.heads.save(head, bytes));
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.up = Some(Leg { conn, stream });
         x.wait = None;
@@ -436,6 +445,7 @@ impl Worker {
         } else {
             self.pump(io, ex, Way::Request);
         }
+        self.account_exchange(ex);
     }
 
     pub(crate) fn request_sent(&mut self, ex: Key<Exchange>) {
@@ -507,6 +517,7 @@ impl Worker {
         }
         if let Some(saved) = saved {
             self.heads.give(saved);
+            self.account_exchange(ex);
         }
         let Some(x) = self.exchanges.get_mut(ex) else { return };
         x.head_sent = true;

@@ -112,6 +112,9 @@ limits! {
     /// Bytes of a request kept for retrying it, whatever the policy says. Of larger ones no copy is kept, and they are
     /// not retried.
     replay_bytes ReplayBytes: usize = 64 * 1024;
+    /// Bytes of a request's head kept while it is unanswered, for sending it to another server if the one that has it is lost. Of
+    /// larger ones no copy is kept, and they are not sent again: a few bytes of HPACK may make a large one.
+    replay_head_bytes ReplayHeadBytes: usize = 8 * 1024;
 
     // --- how much work one event may be
 

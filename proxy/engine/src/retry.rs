@@ -76,6 +76,11 @@ impl Replay {
         }
     }
 
+    /// Bytes of the copy.
+    pub(crate) fn kept(&self) -> usize {
+        self.content.len()
+    }
+
     /// Something came that is not kept.
     pub(crate) fn give_up(&mut self) {
         self.over = true;

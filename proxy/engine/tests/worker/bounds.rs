@@ -280,6 +280,27 @@ fn replay_bytes() {
     assert_eq!(b.met(Bound::ReplayBytes), 1);
 }
 
+/// Requests that wait for an answer: a small head is sent again when its server is lost, a large one is not kept. What is kept counts.
+#[test]
+fn replay_head_bytes() {
+    let mut b = Bench::new(|c| c.limits.replay_head_bytes = 200);
+    let client = b.forwarded_client();
+    b.sends(client, GET);
+    let first = b.connects(0);
+    assert_eq!(b.gauges(|g| g.buffered_bytes.get()), GET.len() as u64);
+    b.breaks(first);
+    let second = b.connects(1);
+    assert_eq!(b.got(second), GET, "sent again");
+    b.sends(second, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(b.gauges(|g| g.buffered_bytes.get()), 0);
+    assert!(b.got(client).starts_with("HTTP/1.1 200 "));
+    b.sends(client, format!("GET / HTTP/1.1\r\nhost: web\r\nx: {}\r\n\r\n", "a".repeat(200)));
+    assert_eq!((b.met(Bound::ReplayHeadBytes), b.gauges(|g| g.buffered_bytes.get())), (1, 0));
+    b.breaks(second);
+    assert!(b.got(client).starts_with("HTTP/1.1 502 "));
+    assert_eq!(b.world.dialed.len(), 2);
+}
+
 #[test]
 fn spare_buffers_and_read_bytes() {
     let mut b = Bench::new(|c| (c.limits.spare_buffers, c.limits.read_bytes) = (2, 100));
