@@ -21,18 +21,22 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// A client is there, and its protocol is known: it has asked something and was answered.
     pub(crate) fn new() -> Self {
-        let mut outbound = Bench::new(|_| {});
-        let client = outbound.client();
-        let endpoint = Endpoint { hint: Hint::H2, ..Endpoint::plain(addr(SERVER)) };
-        outbound.discovered(to(Arc::new(Backend::forward(meta("server"), Arc::new(endpoint)))));
-        let mut mesh =
-            Self { outbound, inbound: Bench::new(|_| {}), client, between: Vec::new(), servers: 0 };
+        let mut mesh = Self::silent();
         mesh.client_sends("GET /first HTTP/1.1\r\nhost: web\r\n\r\n");
         let server = mesh.server().unwrap();
         assert!(mesh.inbound.got(server).starts_with("GET /first HTTP/1.1\r\n"));
         mesh.server_sends(server, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         assert!(mesh.client_got().starts_with("HTTP/1.1 200 OK\r\n"));
         mesh
+    }
+
+    /// A client is there, and has said nothing.
+    pub(crate) fn silent() -> Self {
+        let mut outbound = Bench::new(|_| {});
+        let client = outbound.client();
+        let endpoint = Endpoint { hint: Hint::H2, ..Endpoint::plain(addr(SERVER)) };
+        outbound.discovered(to(Arc::new(Backend::forward(meta("server"), Arc::new(endpoint)))));
+        Self { outbound, inbound: Bench::new(|_| {}), client, between: Vec::new(), servers: 0 }
     }
 
     pub(crate) fn client_sends(&mut self, bytes: impl AsRef<[u8]>) {

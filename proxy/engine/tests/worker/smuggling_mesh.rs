@@ -145,6 +145,28 @@ fn rfc9112_11_2_what_is_refused_reaches_nobody_behind_two_proxies() {
     }
 }
 
+/// Cases of [`REFUSED`] whose first bytes are no line of HTTP/1 with a version, or are HTTP/2's.
+const IS_SOMETHING_ELSE: [&str; 5] = [
+    "9112 2.3 HTTP/0.9",
+    "9112 2.3 of another protocol",
+    "9113 3.4 the preface of HTTP/2",
+    "9110 9.1 a method of eight bits",
+    "9110 9.1 a method that is none",
+];
+
+/// The same as the first thing that a client says, when its protocol is not known yet: what was meant as HTTP is not carried past all
+/// rules as opaque bytes for being malformed. (What bears no version may be anything, as `GET key` of Redis.)
+#[test]
+fn rfc9112_3_a_malformed_first_request_is_not_taken_for_another_protocol() {
+    for (name, status, request) in REFUSED.iter().filter(|case| !IS_SOMETHING_ELSE.contains(&case.0)) {
+        let mut m = Mesh::silent();
+        m.client_sends([request, EVIL.as_bytes()].concat());
+        let answer = m.client_got();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
+        assert_eq!(m.servers_got(), "", "{name}: it reaches the server");
+    }
+}
+
 /// What the client says, and what the server reads of it: every byte.
 #[rustfmt::skip]
 const PASSED_ON: &[(&str, &str, &str)] = &[

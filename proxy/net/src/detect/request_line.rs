@@ -13,6 +13,13 @@ const MAX_EMPTY_LINES: usize = 4;
 
 const VERSION_START: &[u8] = b"HTTP/1.";
 
+/// What a version begins with, in any letter case.
+const NAME: &[u8] = b"HTTP/";
+
+/// RFC 9110 section 9.3, RFC 5789.
+const METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
+
 pub(super) enum Line {
     NeedMore,
     Http1,
@@ -21,46 +28,80 @@ pub(super) enum Line {
 
 pub(super) fn parse(bytes: &[u8]) -> Line {
     let window = bytes.get(..MAX_REQUEST_LINE_LEN).unwrap_or(bytes);
+    let whole = window.len() == MAX_REQUEST_LINE_LEN;
     match scan(window) {
-        Line::NeedMore if window.len() == MAX_REQUEST_LINE_LEN => Line::Http1,
-        line => line,
+        Scan::NeedMore if whole => Line::Http1,
+        Scan::Doubtful if whole => Line::NotHttp,
+        Scan::NeedMore | Scan::Doubtful => Line::NeedMore,
+        Scan::Http1 => Line::Http1,
+        Scan::NotHttp => Line::NotHttp,
     }
 }
 
-fn scan(bytes: &[u8]) -> Line {
+enum Scan {
+    /// The beginning of a request line.
+    NeedMore,
+    /// The beginning of a line that is no request line, but may turn out to have been meant as one.
+    Doubtful,
+    Http1,
+    NotHttp,
+}
+
+fn scan(bytes: &[u8]) -> Scan {
     let mut rest = bytes;
     for _ in 0..MAX_EMPTY_LINES {
         match rest {
             [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] => rest = after,
-            [] | [b'\r'] => return Line::NeedMore,
+            [] | [b'\r'] => return Scan::NeedMore,
             _ => break,
         }
     }
 
     let method_len = rest.iter().position(|b| !is_token(*b)).unwrap_or(rest.len());
     if method_len > MAX_METHOD_LEN {
-        return Line::NotHttp;
+        return Scan::NotHttp;
     }
-    let rest = match rest.split_at(method_len) {
-        (_, []) => return Line::NeedMore,
-        ([_, ..], [b' ', after @ ..]) => after,
-        _ => return Line::NotHttp,
+    let (method, rest) = match rest.split_at(method_len) {
+        (_, []) => return Scan::NeedMore,
+        (method @ [_, ..], [b' ', after @ ..]) => (method, after),
+        (method @ [_, ..], [b'\t', after @ ..]) => return meant(method, after),
+        _ => return Scan::NotHttp,
     };
 
     let target_len = rest.iter().position(|b| !is_target(*b)).unwrap_or(rest.len());
-    let rest = match rest.split_at(target_len) {
-        (_, []) => return Line::NeedMore,
+    let version = match rest.split_at(target_len) {
+        (_, []) => return Scan::NeedMore,
         ([_, ..], [b' ', after @ ..]) => after,
-        _ => return Line::NotHttp,
+        _ => return meant(method, rest),
     };
 
-    let seen = rest.get(..VERSION_START.len()).unwrap_or(rest);
+    let seen = version.get(..VERSION_START.len()).unwrap_or(version);
     if seen == VERSION_START {
-        Line::Http1
+        Scan::Http1
     } else if VERSION_START.starts_with(seen) {
-        Line::NeedMore
+        Scan::NeedMore
     } else {
-        Line::NotHttp
+        meant(method, rest)
+    }
+}
+
+/// A line that is no request line though its end says that it was meant as one (`GET /a b HTTP/1.1`, `GET / HTTP/2.0`) is HTTP/1 all the
+/// same: the codec refuses it. Carried as opaque bytes it would get past every rule for requests, to a server that may be less strict.
+///
+/// Text protocols end their lines, so waiting for the end costs them nothing; one with a control byte in it is taken for HTTP only if it
+/// begins with a method in use.
+fn meant(method: &[u8], rest: &[u8]) -> Scan {
+    let known = METHODS.contains(&method);
+    let is_end = |b: &u8| *b == b'\n' || !known && (*b < b' ' || *b == 0x7f) && !matches!(b, b'\t' | b'\r');
+    let Some(end) = rest.iter().position(is_end) else { return Scan::Doubtful };
+    let (line, end) = rest.split_at(end);
+    if end.first() != Some(&b'\n') {
+        return Scan::NotHttp;
+    }
+    let last = line.trim_ascii_end().rsplit(|b| matches!(b, b' ' | b'\t')).next().unwrap_or_default();
+    match last.get(..NAME.len()) {
+        Some(name) if name.eq_ignore_ascii_case(NAME) => Scan::Http1,
+        _ => Scan::NotHttp,
     }
 }
 
