@@ -14,7 +14,8 @@
 //! accept.rs     a connection until its protocol is known: discover, detect, terminate
 //!   opaque.rs     bytes: authorized, routed, connected        relay.rs      ... and carried
 //!   http1.rs, http2.rs   from bytes to messages
-//! exchange.rs   a request from its head to the last byte of its response
+//! exchange.rs   a request and its response: what is known of them, their times, their end
+//!   request.rs    from the head to a server                   response.rs   ... and from it back to the client
 //!   route.rs      where it goes, whether it may               respond.rs    ... or what is answered instead
 //!   content.rs    bodies, and who is held when somebody is slow
 //!   retry.rs      elsewhere, or once more                     counts.rs     what is counted of it
@@ -52,7 +53,9 @@ mod plan;
 mod pool;
 mod ports;
 mod relay;
+mod request;
 mod respond;
+mod response;
 mod retry;
 mod route;
 mod slab;
