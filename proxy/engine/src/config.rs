@@ -20,7 +20,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// The mesh's connections to the application.
     pub inbound: Inbound,
-    /// How long a client may take to send a head once it has begun one. Default: 30 s.
+    /// How long a client may take to send a head once it has begun one, and the rest of a request that is answered already.
+    /// Default: 30 s.
     pub head_timeout: Duration,
     /// How long a peer may take over its part of a TLS handshake. Default: 10 s.
     pub handshake_timeout: Duration,

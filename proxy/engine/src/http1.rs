@@ -235,7 +235,7 @@ impl Worker {
     }
 
     /// Content of a request that was answered before it had come.
-    fn discard_content(&mut self, io: &mut impl Io, id: Key<Conn>, n: usize, _end: bool) {
+    fn discard_content(&mut self, io: &mut impl Io, id: Key<Conn>, n: usize, end: bool) {
         let limit = self.config.limits.discard_bytes;
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Stage::Http1Server(server) = &mut conn.stage else { return };
@@ -243,6 +243,9 @@ impl Worker {
         if server.discarded > limit {
             self.met(io, Bound::DiscardBytes);
             self.todo.push_back(Todo::Close(id, Closing::Cut));
+        } else if end {
+            // The next request may take its time.
+            self.set_deadline(id, None);
         }
     }
 

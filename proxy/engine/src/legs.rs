@@ -8,7 +8,7 @@ use weft_http::h2::{Code, StreamKey};
 use weft_http::head::{Head, Outgoing, Target, Version};
 use weft_policy::FailureKind;
 
-use crate::conn::{After, Closing, Conn, Stage};
+use crate::conn::{After, Closing, Conn, Stage, Timeout};
 use crate::exchange::{End, Exchange, Leg, since_start};
 use crate::io::Io;
 use crate::slab::Key;
@@ -257,6 +257,10 @@ impl Worker {
                 } else {
                     // The rest of this request, which nobody wants, or the next one.
                     debug_assert!(request_ended || server.in_content());
+                    if server.in_content() {
+                        let at = self.now + self.config.head_timeout;
+                        self.set_deadline(down.conn, Some((at, Timeout::Discard)));
+                    }
                     self.pause(io, down.conn);
                     self.resume(io, down.conn);
                 }

@@ -14,4 +14,5 @@ mod slow;
 mod smuggling;
 mod smuggling_http2;
 mod smuggling_mesh;
+mod smuggling_servers;
 mod streams;

@@ -129,3 +129,33 @@ fn discard_timeout_of_a_connection_that_is_over() {
     assert!(b.is_closed(client));
     assert_eq!(b.world.notes.len(), noted, "told once");
 }
+
+/// `head_timeout`: the rest of a request that is answered already. A client that sends it in time has its connection still, and all the time
+/// it wants for its next request.
+#[test]
+fn head_timeout_of_the_rest_of_an_answered_request() {
+    for in_time in [true, false] {
+        let mut b = Bench::new(|_| {});
+        let client = b.forwarded_client();
+        b.sends(client, "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 10\r\n\r\nhello");
+        let server = b.connects(0);
+        b.sends(server, "HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n");
+        assert!(b.got(client).starts_with("HTTP/1.1 413 "));
+        assert!(b.is_closed(server), "it did not get all of its request");
+        for _ in 0..4 {
+            b.pass(Duration::from_secs(5));
+            b.sends(client, "w");
+        }
+        if in_time {
+            b.sends(client, "!");
+        }
+        b.pass(Duration::from_secs(11));
+        assert_eq!(b.is_reset(client), !in_time);
+        if in_time {
+            b.pass(Duration::from_secs(100));
+            b.sends(client, "GET /next HTTP/1.1\r\nhost: web\r\n\r\n");
+            let next = b.connects(1);
+            assert!(b.got(next).starts_with("GET /next "));
+        }
+    }
+}
