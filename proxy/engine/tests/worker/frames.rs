@@ -55,6 +55,17 @@ pub(crate) fn headers(stream: u32, end: bool, fields: &[(&str, &str)]) -> Vec<u8
     frame(HEADERS, END_HEADERS | u8::from(end), stream, &block(fields))
 }
 
+/// A request or response of one field block that may be longer than a frame (RFC 9113 6.10), on stream 1.
+pub(crate) fn continued(block: &[u8]) -> Vec<u8> {
+    let mut pieces = block.chunks(16_384).peekable();
+    let mut bytes = frame(HEADERS, END_STREAM, 1, pieces.next().unwrap());
+    while let Some(piece) = pieces.next() {
+        let flags = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        bytes.extend_from_slice(&frame(CONTINUATION, flags, 1, piece));
+    }
+    bytes
+}
+
 pub(crate) fn data(stream: u32, end: bool, content: &[u8]) -> Vec<u8> {
     frame(DATA, u8::from(end), stream, content)
 }

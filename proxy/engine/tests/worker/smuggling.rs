@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use weft_engine::io::{Side, SocketId};
-use weft_http::h2::PREFACE;
 use weft_policy::outbound::{Backend, Endpoint, Hint};
 
 use crate::bench::{Bench, SERVER, addr, meta, to};
+use crate::frames::{client_preface, data, frame, frames, headers, reset_code};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
 /// Behind every attack: the request that must not be seen.
@@ -351,42 +351,12 @@ fn rfc9110_7_8_what_looks_like_an_upgrade_is_none_until_the_server_switches() {
 
 // --- HTTP/2 that is HTTP/1 on the other side
 
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let n = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&n[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// HEADERS of literals that are not indexed (RFC 7541 6.2.2).
-fn headers(end: bool, fields: &[(&str, &str)]) -> Vec<u8> {
-    let short = |text: &str| u8::try_from(text.len()).ok().filter(|n| *n < 127).unwrap();
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.extend_from_slice(&[0, short(name)]);
-        block.extend_from_slice(name.as_bytes());
-        block.push(short(value));
-        block.extend_from_slice(value.as_bytes());
-    }
-    frame(1, 4 | u8::from(end), 1, &block)
-}
-
 /// A peer speaks HTTP/2 with the inbound side, which speaks HTTP/1 with its application.
 fn carried() -> (Bench, SocketId) {
     let mut b = Bench::new(|_| {});
     let peer = b.accept(Side::Inbound, addr(SERVER));
-    b.sends(peer, [&PREFACE[..], &frame(4, 0, 0, &[])].concat());
+    b.sends(peer, client_preface());
     (b, peer)
-}
-
-/// The code of RST_STREAM for stream 1, if there is one among these frames.
-fn reset_of(mut bytes: &[u8]) -> Option<u32> {
-    while let Some((header, rest)) = bytes.split_first_chunk::<9>() {
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-        if header[3] == 3 && header[8] == 1 {
-            return rest.first_chunk().map(|code| u32::from_be_bytes(*code));
-        }
-        bytes = rest.get(length..)?;
-    }
-    None
 }
 
 #[test]
@@ -447,9 +417,9 @@ fn rfc9113_10_3_what_would_be_another_message_in_http1_reaches_nobody() {
     for fields in cases {
         let (mut b, peer) = carried();
         b.world.socks[peer.0 as usize].tx.clear();
-        b.sends(peer, headers(true, fields));
+        b.sends(peer, headers(1, true, fields));
         let answer = std::mem::take(&mut b.world.socks[peer.0 as usize].tx);
-        assert_eq!(reset_of(&answer), Some(1), "{fields:?} is PROTOCOL_ERROR: {answer:x?}");
+        assert_eq!(reset_code(&frames(&answer), 1), Some(1), "{fields:?} is PROTOCOL_ERROR: {answer:x?}");
         assert_eq!(b.world.dialed.len(), 0, "{fields:?} reaches the application");
         assert_eq!(errors(&b, Side::Inbound), 1, "{fields:?} is counted");
         assert!(b.world.notes.iter().any(|n| n.contains("RequestFailed")), "{fields:?}: {:?}", b.world.notes);
@@ -466,7 +436,7 @@ fn rfc9113_10_3_what_reaches_the_application_has_one_reading() {
     };
     let http11 = ("l5d-orig-proto", "HTTP/1.1");
     let head = "POST /x HTTP/1.1\r\nhost: web\r\na: b\r\n";
-    let data = |end: bool, content: &str| frame(0, u8::from(end), 1, content.as_bytes());
+    let data = |end: bool, content: &str| data(1, end, content.as_bytes());
     for (fields, rest, expected) in [
         (request(&[http11]), vec![], format!("{head}transfer-encoding: chunked\r\n\r\n")),
         (
@@ -497,14 +467,14 @@ fn rfc9113_10_3_what_reaches_the_application_has_one_reading() {
         ),
         (
             request(&[http11, ("l5d-client-id", "root"), ("te", "trailers")]),
-            vec![headers(true, &[("content-length", "9"), ("host", "evil"), ("x-sum", "1")])],
+            vec![headers(1, true, &[("content-length", "9"), ("host", "evil"), ("x-sum", "1")])],
             format!(
                 "{head}transfer-encoding: chunked\r\nte: trailers\r\nconnection: te\r\n\r\n0\r\nx-sum: 1\r\n\r\n"
             ),
         ),
     ] {
         let (mut b, peer) = carried();
-        b.sends(peer, headers(false, &fields));
+        b.sends(peer, headers(1, false, &fields));
         let server = b.connects(0);
         b.sends(peer, rest.concat());
         assert_eq!(b.got(server), expected, "{fields:?}");
@@ -526,13 +496,13 @@ fn rfc9113_8_1_1_content_of_another_length_is_cut() {
     };
     for (length, first, second) in [("5", "he", "l"), ("3", "he", "llo"), ("2", "he", "l"), ("9", "he", "")] {
         let (mut b, peer) = carried();
-        b.sends(peer, headers(false, &fields(length)));
+        b.sends(peer, headers(1, false, &fields(length)));
         let server = b.connects(0);
         b.sends(peer, frame(0, 0, 1, first.as_bytes()));
         b.world.socks[peer.0 as usize].tx.clear();
         b.sends(peer, frame(0, 1, 1, second.as_bytes()));
         let answer = std::mem::take(&mut b.world.socks[peer.0 as usize].tx);
-        assert_eq!(reset_of(&answer), Some(1), "{length} {second:?}");
+        assert_eq!(reset_code(&frames(&answer), 1), Some(1), "{length} {second:?}");
         assert_eq!(errors(&b, Side::Inbound), 1, "{length} {second:?} is counted");
         let got = b.got(server);
         let content = got.split_once("\r\n\r\n").map(|(_, content)| content);

@@ -425,16 +425,6 @@ fn rfc9113_8_requests_that_are_malformed() {
     }
 }
 
-fn continued(block: &[u8]) -> Vec<u8> {
-    let mut pieces = block.chunks(16_384).peekable();
-    let mut bytes = frame(HEADERS, END_STREAM, 1, pieces.next().unwrap());
-    while let Some(piece) = pieces.next() {
-        let flags = if pieces.peek().is_none() { END_HEADERS } else { 0 };
-        bytes.extend_from_slice(&frame(CONTINUATION, flags, 1, piece));
-    }
-    bytes
-}
-
 /// Streams that were opened well and go wrong. `/x` is asked of a server; its stream is cut, and whatever comes for the stream later is for
 /// nobody.
 #[test]

@@ -128,16 +128,6 @@ fn rfc9113_8_1_1_malformed_responses_are_none() {
     }
 }
 
-fn continued(block: &[u8]) -> Vec<u8> {
-    let mut pieces = block.chunks(16_384).peekable();
-    let mut bytes = frame(HEADERS, END_STREAM, 1, pieces.next().unwrap());
-    while let Some(piece) = pieces.next() {
-        let flags = if pieces.peek().is_none() { END_HEADERS } else { 0 };
-        bytes.extend_from_slice(&frame(CONTINUATION, flags, 1, piece));
-    }
-    bytes
-}
-
 /// What goes wrong behind a good head: the client's connection is cut, so that it cannot take what it has for the whole.
 #[test]
 fn rfc9113_8_1_1_content_that_goes_wrong_is_cut() {
