@@ -34,7 +34,10 @@ pub(crate) struct Balancer {
     core: weft_balance::Balancer<Member>,
     /// Who waits, and since when.
     queue: VecDeque<(Waiter, Instant)>,
+    /// Plans that name it.
     users: u32,
+    /// Picks that have not been given back.
+    picked: usize,
     block: Arc<metrics::Balancer>,
 }
 
@@ -79,6 +82,11 @@ impl Balancer {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.core.deadline()
     }
+
+    /// No plan names it, nobody waits for it, and nothing is under way that it may have to place again.
+    fn is_done(&self) -> bool {
+        self.users == 0 && self.queue.is_empty() && self.picked == 0
+    }
 }
 
 impl Worker {
@@ -119,6 +127,7 @@ impl Worker {
             core: weft_balance::Balancer::new(core),
             queue: VecDeque::new(),
             users: 1,
+            picked: 0,
             block: self.blocks.balancers(&labels),
         });
         if !asked {
@@ -130,19 +139,19 @@ impl Worker {
         key
     }
 
-    /// A plan does not need the balancer any more.
+    /// A plan does not need the balancer any more. Requests that wait for it, or that it may have to place again, still do.
     pub(crate) fn release_balancer(&mut self, io: &mut impl Io, key: Key<Balancer>) {
-        let Some(balancer) = self.balancers.get_mut(key) else { return };
-        balancer.users -= 1;
-        if balancer.users > 0 {
+        if let Some(balancer) = self.balancers.get_mut(key) {
+            balancer.users -= 1;
+        }
+        self.forget_balancer_if_done(io, key);
+    }
+
+    fn forget_balancer_if_done(&mut self, io: &mut impl Io, key: Key<Balancer>) {
+        if !self.balancers.get(key).is_some_and(Balancer::is_done) {
             return;
         }
         let Some(mut balancer) = self.balancers.remove(key) else { return };
-        for (waiter, _) in &balancer.queue {
-            self.gauges.queued.down();
-            balancer.block.queue.down();
-            self.fail_waiter(io, *waiter, FailureKind::LoadShed);
-        }
         for (_, member) in balancer.core.update([], self.now) {
             if let Some(endpoint) = member.key.get() {
                 self.retire(io, endpoint);
@@ -280,6 +289,7 @@ impl Worker {
         let balancer = self.balancers.get_mut(key)?;
         let ticket = balancer.core.pick(self.now, io.random())?;
         let endpoint = balancer.core.get(ticket.endpoint())?.key.get()?;
+        balancer.picked += 1;
         Some((endpoint, Pick { balancer: key, ticket, responded: false }))
     }
 
@@ -325,7 +335,9 @@ impl Worker {
     /// Something about a balancer has changed: its endpoints are connected, and those who wait are served, in order.
     pub(crate) fn serve_balancer(&mut self, io: &mut impl Io, key: Key<Balancer>) {
         let was_failing = self.balancers.get(key).is_some_and(|b| b.core.is_failing());
-        self.connect_members(io, key);
+        if self.balancers.get(key).is_some_and(|b| b.users > 0 || !b.queue.is_empty()) {
+            self.connect_members(io, key);
+        }
         while self.balancers.get(key).is_some_and(|b| b.core.available() > 0) {
             let Some(waiter) = self.next_waiter(key) else { break };
             match self.pick(io, key) {
@@ -340,6 +352,7 @@ impl Worker {
             balancer.block.gate_opened.count();
         }
         self.watch(key);
+        self.forget_balancer_if_done(io, key);
     }
 
     /// The first of those who wait, if it still does.
@@ -387,9 +400,9 @@ impl Worker {
 
     /// The endpoint was not used after all.
     pub(crate) fn pick_unused(&mut self, pick: Pick) {
-        if let Some(balancer) = self.balancers.get_mut(pick.balancer)
-            && balancer.core.unsent(&pick.ticket, self.now)
-        {
+        let Some(balancer) = self.balancers.get_mut(pick.balancer) else { return };
+        balancer.picked -= 1;
+        if balancer.core.unsent(&pick.ticket, self.now) || balancer.users == 0 {
             self.todo.push_back(Todo::Balance(pick.balancer));
         }
     }
@@ -398,10 +411,11 @@ impl Worker {
     pub(crate) fn pick_ended(&mut self, io: &mut impl Io, mut pick: Pick, class: Option<Class>) {
         self.pick_responded(&mut pick, class == Some(Class::Failure));
         let random = io.random();
-        if let Some(balancer) = self.balancers.get_mut(pick.balancer)
-            && balancer.core.classified(&pick.ticket, class, self.now, random)
-        {
-            self.todo.push_back(Todo::Balance(pick.balancer));
+        if let Some(balancer) = self.balancers.get_mut(pick.balancer) {
+            balancer.picked -= 1;
+            if balancer.core.classified(&pick.ticket, class, self.now, random) || balancer.users == 0 {
+                self.todo.push_back(Todo::Balance(pick.balancer));
+            }
         }
         self.watch(pick.balancer);
     }

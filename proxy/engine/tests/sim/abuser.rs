@@ -29,9 +29,13 @@ pub(crate) enum Harm {
     Noise,
     /// A TLS record that never comes to its end.
     HalfRecord,
+    /// Asks for much, takes nothing of it, and breaks HTTP/2.
+    Fault,
+    /// Asks for much by many streams, and reads nothing.
+    Unread,
 }
 
-const ALL: [Harm; 11] = [
+const ALL: [Harm; 13] = [
     Harm::RapidReset,
     Harm::SlowHead,
     Harm::Pings,
@@ -43,6 +47,8 @@ const ALL: [Harm; 11] = [
     Harm::Silence,
     Harm::Noise,
     Harm::HalfRecord,
+    Harm::Fault,
+    Harm::Unread,
 ];
 
 /// What one of them does.
@@ -116,7 +122,7 @@ impl Abuser {
             self.next = net.now + 3_000 * MS;
             self.output.push(b'a');
         }
-        if !matches!(self.abuse.harm, Harm::Pipelining) && net.readable(sock) {
+        if !matches!(self.abuse.harm, Harm::Pipelining | Harm::Fault | Harm::Unread) && net.readable(sock) {
             let mut buf = [0; 4_000];
             match net.read(sock, &mut buf) {
                 Read::Data(_) => moved = true,
@@ -187,6 +193,15 @@ impl Abuser {
                     frame(&mut out, 1, 5, 1 + 2 * n, &self.head(50_000));
                 }
             }
+            Harm::Fault | Harm::Unread => {
+                preface(&mut out, &[0, 4, 0, 1, 0, 0]);
+                for n in 0..(many as u32).min(40) {
+                    frame(&mut out, 1, 5, 1 + 2 * n, &self.head(5_000));
+                }
+                if self.abuse.harm == Harm::Fault {
+                    out.extend(fault(many as u32, 1));
+                }
+            }
             Harm::Pipelining => {
                 let get = get(1_000) + "\r\n";
                 (0..many.min(400)).for_each(|_| out.extend_from_slice(get.as_bytes()));
@@ -226,7 +241,32 @@ fn preface(out: &mut Vec<u8>, settings: &[u8]) {
     frame(out, 4, 0, 0, settings);
 }
 
-fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+/// What no peer may send on a connection that has seen `stream`, in one of many ways (sections of RFC 9113).
+pub(crate) fn fault(which: u32, stream: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    match which % 10 {
+        // 6.1: content of no stream.
+        0 => frame(&mut out, 0, 0, 0, b"sim"),
+        // 5.1: a stream that nobody has opened.
+        1 => frame(&mut out, 3, 0, 0x7fff_fffe, &[0; 4]),
+        // 6.9: a window that is opened by nothing, and one by too much.
+        2 => frame(&mut out, 8, 0, 0, &[0; 4]),
+        3 => frame(&mut out, 8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]),
+        // 6.5: settings of half a length, and of a stream; a window of more than there can be.
+        4 => frame(&mut out, 4, 0, 0, &[0, 4, 0]),
+        5 => frame(&mut out, 4, 0, stream, &[]),
+        6 => frame(&mut out, 4, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff]),
+        // 4.3: a field block that cannot be read.
+        7 => frame(&mut out, 1, 4, stream, &[0xff; 12]),
+        // 4.2: a frame larger than allowed.
+        8 => out.extend_from_slice(&[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, stream as u8]),
+        // 6.10: the end of a block that has not begun.
+        _ => frame(&mut out, 9, 4, stream, &[0x88]),
+    }
+    out
+}
+
+pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&stream.to_be_bytes());

@@ -1,6 +1,6 @@
 //! What has happened in a run. What is wrong is written down, and fails the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default)]
 pub(crate) struct Book {
@@ -8,6 +8,16 @@ pub(crate) struct Book {
     pub(crate) seen: BTreeMap<u32, u32>,
     /// How often a server has refused a request unseen.
     pub(crate) refused: BTreeMap<u32, u32>,
+    /// Requests that were met with the end of their connection.
+    pub(crate) away: BTreeSet<u32>,
+    /// How often clients have asked.
+    pub(crate) asked: BTreeMap<u32, u32>,
+    /// How often a connection that a server broke took each request with it.
+    pub(crate) struck: BTreeMap<u32, u32>,
+    /// How often each was behind the last that a server took on its connection.
+    pub(crate) unseen: BTreeMap<u32, u32>,
+    /// How many connections servers have broken.
+    pub(crate) broken: u32,
     pub(crate) outcomes: BTreeMap<u32, Outcome>,
     pub(crate) wrong: Vec<String>,
 }

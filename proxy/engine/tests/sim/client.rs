@@ -146,7 +146,7 @@ impl Client {
                 return true;
             }
         }
-        let mut moved = self.ask(net);
+        let mut moved = self.ask(net, book);
         let most = self.pace.turn(net.now);
         if most > 0 && net.readable(sock) {
             let mut buf = vec![0; most];
@@ -167,7 +167,7 @@ impl Client {
             }
         }
         if self.sock.is_some() {
-            moved |= self.ask(net);
+            moved |= self.ask(net, book);
             moved |= self.flush(net, book);
         }
         moved
@@ -205,7 +205,7 @@ impl Client {
     }
 
     /// Asks for more, and sends more of what is being asked.
-    fn ask(&mut self, net: &Net) -> bool {
+    fn ask(&mut self, net: &Net, book: &mut Book) -> bool {
         let now = net.now;
         let mut moved = false;
         if self.is_raw() {
@@ -236,6 +236,7 @@ impl Client {
             let Some(stream) = http.send_request(&spec, self.plan.to.at, http10) else { break };
             self.queue.pop_front();
             moved = true;
+            *book.asked.entry(spec.id).or_default() += 1;
             self.asking.push(Asking {
                 stream,
                 spec,

@@ -1,5 +1,7 @@
 //! What must hold at the end of every run.
 
+use std::collections::BTreeMap;
+
 use weft_policy::FailureKind;
 
 use crate::book::Outcome;
@@ -7,7 +9,7 @@ use crate::case::Case;
 use crate::client::Plan;
 use crate::net::Host;
 use crate::services::{Expect, FIXED_PORTS, is_answer};
-use crate::spec::{ABORT, FAILS, FLAKY, GRPC, Kind, MISBEHAVIOUR, REPEATABLE, SLOW_FIRST, Spec};
+use crate::spec::{ABORT, BREAK, FAILS, FLAKY, GRPC, Kind, MISBEHAVIOUR, REPEATABLE, SLOW_FIRST, Spec};
 use crate::world::World;
 
 /// Endpoints that are tried for one exchange, by each of two proxies.
@@ -40,8 +42,12 @@ impl World {
         let seen = self.book.seen.get(&id).copied().unwrap_or(0);
         // Unanswered requests are repeated where that is safe; others are delivered once, whatever happens.
         let repeatable = matches!(spec.method(), "GET" | "HEAD" | "PUT" | "DELETE") && !plan.kind.is_raw();
-        let once_more = if (rough || spec.has(ABORT)) && repeatable { ATTEMPTS * ATTEMPTS } else { 1 };
-        let most = plan.to.most_attempts() * once_more * if plan.kind == Kind::Pipelined { 2 } else { 1 };
+        let struck = self.book.struck.get(&id).copied().unwrap_or(0);
+        let broken = rough || spec.has(ABORT) || struck > 0;
+        let once_more = if broken && repeatable { ATTEMPTS * ATTEMPTS } else { 1 };
+        // Clients that pipeline ask again for what was not answered.
+        let asked = self.book.asked.get(&id).copied().unwrap_or(1);
+        let most = plan.to.most_attempts() * once_more * asked;
         if seen > most {
             wrong.push(format!("request {id} was delivered {seen} times, {plan:?}"));
         }
@@ -49,16 +55,28 @@ impl World {
         if served && seen == 0 {
             wrong.push(format!("request {id} was answered by nobody"));
         }
-        if served && spec.has(ABORT) {
+        if served && (spec.has(ABORT) || spec.has(BREAK)) {
             wrong.push(format!("response {id} was cut and looks whole"));
         }
         let expect = plan.to.expect(spec, plan.kind);
+        let excused = excused || self.is_struck(spec, struck, seen);
         if let Some(why) = not_as_expected(expect, plan, spec, outcome, seen, excused) {
             wrong.push(format!(
                 "request {id} of {:?} to {} {why}: {outcome:?}, {spec:?}",
                 plan.kind, plan.to.name
             ));
         }
+    }
+
+    /// Whether a server took a request's connection away so that nobody could help it: content that had gone is not sent again, and
+    /// nor is anything for ever. What a broken connection had under way no server has seen.
+    fn is_struck(&self, spec: &Spec, struck: u32, seen: u32) -> bool {
+        let of = |times: &BTreeMap<u32, u32>| times.get(&spec.id).copied().unwrap_or(0);
+        let (refused, unseen) = (of(&self.book.refused), of(&self.book.unseen));
+        // Some were not even sent when their connection took no more: at most as many as that happened.
+        let unseen = if seen == 0 { self.book.away.len() as u32 } else { unseen };
+        let lost = unseen > 0 && (spec.has_content() || unseen + refused >= ATTEMPTS);
+        spec.has(BREAK) || struck > 0 || lost || self.book.broken > 0 && seen == 0
     }
 
     /// Nothing is left: no connection, exchange, stream, buffer, timer, policy, endpoint, subscription.

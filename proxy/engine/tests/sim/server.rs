@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use crate::abuser::{fault, frame};
 use crate::book::Book;
 use crate::http::{Got, Http};
 use crate::net::{Net, Read};
@@ -10,8 +11,8 @@ use crate::raw::{BANNER, OF_SERVER, Pace, Raw};
 use crate::rng::{Rng, is_patterned, patterned};
 use crate::services::client_of;
 use crate::spec::{
-    ABORT, CLOSE, EARLY, EXPECT, FAILS, FLAKY, GRPC, HALF_WAY, HOLD, INTERIM, REFUSE, SLOW_FIRST, Spec,
-    TOO_LONG, TRAILERS, UNTIL_CLOSE, UPGRADE,
+    ABORT, AWAY, BREAK, CLOSE, EARLY, EXPECT, FAILS, FLAKY, GRPC, HALF_WAY, HOLD, INTERIM, NARROW, REFUSE,
+    SLOW_FIRST, Spec, TOO_LONG, TRAILERS, UNTIL_CLOSE, UPGRADE,
 };
 
 const MS: u64 = 1_000_000;
@@ -43,12 +44,29 @@ pub(crate) struct Server {
     close_after: bool,
     /// Nothing is read until then, and then the connection is cut.
     held: Option<u64>,
+    /// What it is to say, and when.
+    says: VecDeque<(u64, Vec<u8>)>,
+    /// It has broken HTTP/2, and answers nothing more.
+    broken: Option<Broken>,
+    /// No stream behind this one is served.
+    last_stream: Option<u32>,
+    /// It has said, the other way, that it takes no more.
+    shut_down: bool,
     pub(crate) gone: bool,
     client: Option<&'static str>,
     /// There are clients that do not speak HTTP.
     strangers: bool,
     /// It has had a request.
     seen: bool,
+}
+
+/// How a connection ends that its server has broken.
+#[derive(Clone, Copy)]
+struct Broken {
+    /// Reads nothing before it leaves.
+    deaf: bool,
+    leaves: u64,
+    cut: bool,
 }
 
 impl Server {
@@ -61,6 +79,10 @@ impl Server {
             output: VecDeque::new(),
             close_after: false,
             held: None,
+            says: VecDeque::new(),
+            broken: None,
+            last_stream: None,
+            shut_down: false,
             gone: false,
             client: client_of(to.ip()),
             strangers,
@@ -79,7 +101,9 @@ impl Server {
         let now = net.now;
         let answer = self.answers.iter().filter(|a| a.at > now).map(|a| a.at).min();
         let pace = (self.pace.next > now && net.readable(self.sock)).then_some(self.pace.next);
-        [answer, pace, self.held].into_iter().flatten().min()
+        let pace = pace.filter(|_| !self.broken.is_some_and(|b| b.deaf));
+        let says = self.says.front().map(|s| s.0);
+        [answer, pace, self.held, says, self.broken.map(|b| b.leaves)].into_iter().flatten().min()
     }
 
     pub(crate) fn step(&mut self, net: &mut Net, book: &mut Book) -> bool {
@@ -93,7 +117,21 @@ impl Server {
             }
             return false;
         }
-        let mut moved = false;
+        let mut moved = self.says_what_is_due(net.now);
+        if let Some(broken) = self.broken {
+            if net.is_reset(self.sock) || net.now >= broken.leaves {
+                // What came is looked at, for the book.
+                let mut buf = vec![0; 1 << 20];
+                while let Read::Data(n) = net.read(self.sock, &mut buf) {
+                    self.receive(net, book, &buf[..n]);
+                }
+                self.leave(net, broken.cut);
+                return true;
+            }
+            if broken.deaf {
+                return moved | self.flush(net);
+            }
+        }
         let most = self.pace.turn(net.now);
         if most > 0 && net.readable(self.sock) {
             let mut buf = vec![0; most];
@@ -181,8 +219,15 @@ impl Server {
                 Got::Reset { stream } => self.answers.retain(|a| a.stream != stream),
                 // What is no HTTP is carried as it is, and so are resets: too many of them are the client's.
                 Got::Broken(e) if self.strangers && (!self.seen || e.contains("resets")) => {
+                    // Of other clients' requests there is only this connection.
+                    book.broken += 1;
+                    for a in std::mem::take(&mut self.answers) {
+                        *book.struck.entry(a.spec.id).or_default() += 1;
+                    }
                     return self.leave(net, true);
                 }
+                // It says how the server broke it.
+                Got::Broken(_) | Got::GoAway if self.broken.is_some() => {}
                 Got::Broken(e) => {
                     book.wrong(format!("the proxy broke the protocol towards a server: {e}"));
                 }
@@ -195,6 +240,37 @@ impl Server {
     fn begins(&mut self, now: u64, book: &mut Book, stream: u32, spec: Spec, client: Option<&str>) {
         let Talk::Http(http) = &mut self.talk else { return };
         let mut spec = spec;
+        if self.broken.is_some() || self.last_stream.is_some_and(|last| stream > last) {
+            if self.broken.is_none() {
+                *book.unseen.entry(spec.id).or_default() += 1;
+                return;
+            }
+            // It may have been seen.
+            *book.struck.entry(spec.id).or_default() += 1;
+            *book.seen.entry(spec.id).or_default() += 1;
+            return;
+        }
+        if spec.has(AWAY) && http.is_h2() && !self.shut_down && book.away.insert(spec.id) {
+            // Seen or not seen; or only announced (section 6.8).
+            let last = [stream.saturating_sub(2), stream, 0x7fff_ffff][spec.id as usize % 3];
+            let mut payload = last.to_be_bytes().to_vec();
+            payload.extend_from_slice(&[0; 4]);
+            frame(&mut http.output, 7, 0, 0, &payload);
+            self.last_stream = Some(last);
+            if stream > last {
+                *book.unseen.entry(spec.id).or_default() += 1;
+                return;
+            }
+        }
+        if spec.has(NARROW) && http.is_h2() {
+            let window = [0, 1, 1_000][spec.id as usize % 3];
+            frame(&mut http.output, 4, 0, 0, &settings(window, 1));
+            let limits = weft_http::limits::Limits::default().http2;
+            let mut back = Vec::new();
+            let (window, streams) = (limits.stream_window_bytes, limits.max_concurrent_streams);
+            frame(&mut back, 4, 0, 0, &settings(window, streams));
+            self.says.push_back((now + 60 * MS, back));
+        }
         if spec.has(REFUSE) && http.is_h2() && !book.refused.contains_key(&spec.id) {
             *book.refused.entry(spec.id).or_default() += 1;
             return http.refuse(stream);
@@ -209,6 +285,9 @@ impl Server {
         if spec.has(FLAKY) && times <= 2 {
             spec.status = 503;
             spec.response /= 2;
+        }
+        if spec.has(BREAK) && http.is_h2() {
+            return self.breaks(now, book, stream, &spec);
         }
         let mut wait = if spec.has(HALF_WAY) { 0 } else { spec.delay };
         if spec.has(SLOW_FIRST) && times == 1 {
@@ -232,6 +311,32 @@ impl Server {
             waited: false,
             sent: 0,
         });
+    }
+
+    /// Breaks HTTP/2, at once or when what is on its way has piled up, and leaves later.
+    fn breaks(&mut self, now: u64, book: &mut Book, stream: u32, spec: &Spec) {
+        let id = spec.id;
+        book.broken += 1;
+        *book.struck.entry(id).or_default() += 1;
+        for a in std::mem::take(&mut self.answers) {
+            *book.struck.entry(a.spec.id).or_default() += 1;
+        }
+        let mut rng = Rng::new(u64::from(id) << 32 ^ spec.response as u64);
+        self.says.clear();
+        self.says.push_back((now + rng.pick(&[0, 2, 20]) * MS, fault(rng.next() as u32, stream)));
+        let leaves = now + rng.pick(&[30, 200, 1_000, 9_000]) * MS;
+        self.broken = Some(Broken { deaf: !rng.one_in(3), leaves, cut: rng.one_in(2) });
+    }
+
+    fn says_what_is_due(&mut self, now: u64) -> bool {
+        let mut any = false;
+        while let Some((_, bytes)) = self.says.pop_front_if(|(at, _)| *at <= now) {
+            if let Talk::Http(http) = &mut self.talk {
+                http.output.extend(bytes);
+            }
+            any = true;
+        }
+        any
     }
 
     fn content(&mut self, book: &mut Book, stream: u32, bytes: &[u8]) {
@@ -331,7 +436,8 @@ impl Server {
         for i in done.into_iter().rev() {
             self.answers.remove(i);
         }
-        if close && http.is_h2() {
+        if close && http.is_h2() && self.last_stream.is_none() {
+            self.shut_down = true;
             http.shut_down(now);
         }
         self.close_after |= close && !http.is_h2();
@@ -383,6 +489,15 @@ impl Server {
             if cut { net.reset(self.sock) } else { net.close(self.sock) }
         }
     }
+}
+
+/// INITIAL_WINDOW_SIZE and MAX_CONCURRENT_STREAMS.
+fn settings(window: u32, streams: u32) -> Vec<u8> {
+    let mut payload = vec![0, 4];
+    payload.extend_from_slice(&window.to_be_bytes());
+    payload.extend_from_slice(&[0, 3]);
+    payload.extend_from_slice(&streams.to_be_bytes());
+    payload
 }
 
 enum Progress {

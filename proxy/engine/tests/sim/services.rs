@@ -20,8 +20,8 @@ use crate::impostor::IMPOSTORS;
 use crate::pki::KNOWN;
 use crate::rng::Rng;
 use crate::spec::{
-    CLOSE, EARLY, EXPECT, FAILS, FLAKY, GRPC, HALF_WAY, INTERIM, Kind, REFUSE, REPEATABLE, SLOW_FIRST, Spec,
-    TOO_LONG, TRAILERS,
+    BREAK, CLOSE, EXPECT, FAILS, FLAKY, GRPC, HALF_WAY, INTERIM, Kind, MISBEHAVIOUR, REFUSE, REPEATABLE,
+    SLOW_FIRST, Spec, TOO_LONG, TRAILERS,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,8 +157,7 @@ impl Service {
     pub(crate) fn shape(&self, rng: &mut Rng, spec: &mut Spec, kind: Kind) {
         if !self.is_plain() {
             // What misses half of a message is told apart from what a policy does only where that does nothing.
-            let half = crate::spec::ABORT | crate::spec::LEAVE | crate::spec::LEAVE_EARLY | EARLY;
-            spec.flags &= !(half | crate::spec::HOLD | crate::spec::MISER);
+            spec.flags &= !(MISBEHAVIOUR | BREAK);
         }
         match self.name {
             "retried" | "attempts" => {
@@ -206,7 +205,8 @@ impl Service {
             "denied" | "direct-known" => Expect::Answered(&[Unauthorized]),
             "limited" => Expect::ServedOr(&[RateLimited]),
             "shaky" => Expect::ServedOr(&[FailFast]),
-            "nobody" => Expect::Answered(&[Connect]),
+            // Between two tries to connect it waits, ever longer: in the end longer than requests do.
+            "nobody" => Expect::Answered(&[Connect, FailFast]),
             "empty" => Expect::Answered(&[FailFast]),
             "impostors" => Expect::Answered(&[FailFast, Connect, ConnectTimeout]),
             "impostor" => Expect::Answered(&[Connect, ConnectTimeout, FailFast]),

@@ -63,10 +63,19 @@ flags! {
     POLITE
     /// The request may be sent more than once, by its route.
     REPEATABLE
+    /// The server breaks HTTP/2, one way or another, instead of an answer, and may take nothing more.
+    BREAK
+    /// The server takes no more streams: the first time not even this one, or none behind it.
+    AWAY
+    /// The server's settings change, and change back a little later.
+    NARROW
 }
 
 /// What an application does to itself, and to nobody else.
 pub(crate) const MISBEHAVIOUR: u32 = ABORT | LEAVE | EARLY | LEAVE_EARLY | HOLD | MISER;
+
+/// What it does to its connection is that connection's affair only.
+pub(crate) const OF_STREAMS: u32 = BREAK | AWAY | NARROW;
 
 /// Longer than any time-out.
 pub(crate) const TOO_LONG: u64 = 60_000;
@@ -133,7 +142,16 @@ impl Spec {
 
     /// Whether it is a request of the same kind without one of its flags.
     pub(crate) fn is_simpler_without(&self, flag: u32) -> bool {
-        flag & (TRAILERS | UNTIL_CLOSE | INTERIM | CLOSE | EXPECT | CHUNKED_RESPONSE | REFUSE | FAILS) != 0
+        flag & (TRAILERS
+            | UNTIL_CLOSE
+            | INTERIM
+            | CLOSE
+            | EXPECT
+            | CHUNKED_RESPONSE
+            | REFUSE
+            | FAILS
+            | OF_STREAMS)
+            != 0
             && !(flag == CHUNKED_RESPONSE && self.has(TRAILERS))
     }
 
@@ -236,6 +254,17 @@ pub(crate) fn spec(rng: &mut Rng, id: u32, kind: Kind, service: &Service, rough:
     }
     if rough && !spec.is_tunnel() {
         misbehave(rng, &mut spec);
+    }
+    if kind == Kind::Http2 && service.is_plain() {
+        let all = [(BREAK, if rough { 12 } else { 0 }), (AWAY, 10), (NARROW, 10)];
+        for (flag, n) in all.into_iter().filter(|(_, n)| *n > 0) {
+            if rng.one_in(n) {
+                spec.flags |= flag;
+            }
+        }
+        if spec.has(BREAK) {
+            spec.without(AWAY | NARROW | REFUSE | HOLD);
+        }
     }
     service.shape(rng, &mut spec, kind);
     spec

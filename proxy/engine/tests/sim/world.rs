@@ -29,8 +29,8 @@ const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 /// More than any run needs; what takes more goes round in circles.
 const MOST_STEPS: u64 = 2_000_000;
-/// Longer than the longest of a worker's times.
-const REST: u64 = 400 * SECOND;
+/// Longer than the longest of a worker's times after the longest that a server holds a connection.
+const REST: u64 = 900 * SECOND;
 
 /// Whoever is no worker.
 pub(crate) enum Actor {

@@ -29,10 +29,8 @@ fn content(stream: u8, text: &str) -> Vec<u8> {
 /// Two clients of one endpoint that speaks HTTP/2.
 fn two_clients(b: &mut Bench) -> [SocketId; 2] {
     let clients = [b.client(), b.client()];
-    b.discovered(to(Arc::new(Backend::balance(meta("web"), "web", Load::default()))));
-    let endpoint = Endpoint { hint: Hint::H2, ..Endpoint::plain(addr("10.3.0.1:80")) };
-    let endpoints = Arc::new(EndpointSet::new([Arc::new(endpoint)]));
-    b.answer(Answer::Endpoints { path: "web".into(), endpoints });
+    b.discovered(balanced("web"));
+    endpoints(b, "web", "10.3.0.1:80");
     clients
 }
 
@@ -92,5 +90,49 @@ fn a_window_that_stays_closed_ends_its_stream() {
         assert!((60..=91).contains(&seconds), "{seconds} s, quiet: {quiet}");
         assert_eq!(b.gauges(|g| (g.exchanges.get(), g.buffered_bytes.get())), (0, 0));
         assert!(!b.is_closed(client), "the connection is of use to others");
+    }
+}
+
+fn balanced(path: &str) -> weft_policy::outbound::Policy {
+    to(Arc::new(Backend::balance(meta(path), path, Load::default())))
+}
+
+fn endpoints(b: &mut Bench, path: &str, at: &str) {
+    let endpoint = Endpoint { hint: Hint::H2, ..Endpoint::plain(addr(at)) };
+    let endpoints = Arc::new(EndpointSet::new([Arc::new(endpoint)]));
+    b.answer(Answer::Endpoints { path: path.into(), endpoints });
+}
+
+/// Policies change while requests wait, for endpoints or for a connection to one: they are served by what they were routed to, and the new
+/// policy is for those that come.
+#[test]
+fn a_change_of_policy_fails_no_request_that_waits() {
+    for connecting in [false, true] {
+        let mut b = Bench::new(|_| {});
+        let client = b.client();
+        b.discovered(balanced("old"));
+        b.sends(client, POST);
+        if connecting {
+            endpoints(&mut b, "old", "10.3.0.1:80");
+        }
+        b.discovered(balanced("new"));
+        if !connecting {
+            endpoints(&mut b, "old", "10.3.0.1:80");
+        }
+        endpoints(&mut b, "new", "10.3.0.2:80");
+        let dialed: Vec<_> = b.world.dialed.iter().map(|(at, _)| *at).collect();
+        assert_eq!(dialed, [addr("10.3.0.1:80"), addr("10.3.0.2:80")]);
+        for (i, asks) in [client, b.client()].into_iter().enumerate() {
+            if i == 1 {
+                b.sends(asks, POST);
+            }
+            let server = b.connects(i);
+            b.sends(server, EMPTY_SETTINGS);
+            b.sends(server, response(1));
+            b.sends(server, content(1, "whole"));
+            let answer = b.got(asks);
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{i}, connecting: {connecting}: {answer}");
+        }
+        assert_eq!(b.gauges(|g| (g.exchanges.get(), g.queued.get())), (0, 0));
     }
 }
