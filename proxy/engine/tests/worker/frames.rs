@@ -111,3 +111,34 @@ pub(crate) fn reset_code(frames: &[Frame], stream: u32) -> Option<u32> {
 pub(crate) fn goaway_code(frames: &[Frame]) -> Option<u32> {
     frames.iter().rfind(|f| f.kind == GOAWAY).and_then(|f| word(f.payload.get(4..)?))
 }
+
+/// What a server reads on an HTTP/2 connection: of each head and each trailer section a line for every field, then content.
+pub(crate) fn requests_in(bytes: &[u8]) -> String {
+    use weft_http::h2::{Config, Connection, Event, Role};
+    use weft_http::head::{Head, Range};
+    let (mut out, mut head, mut arena, mut seen) = (Vec::new(), Head::default(), Vec::new(), String::new());
+    let now = std::time::Duration::ZERO;
+    let mut server = Connection::new(Role::Server, std::sync::Arc::new(Config::default()), &mut out, now);
+    let mut input = bytes;
+    while let Some(event) = server.next(&mut input, &mut head, &mut arena, &mut out, now).unwrap() {
+        let text = |range: Range| String::from_utf8_lossy(range.of(&arena)).into_owned();
+        match event {
+            Event::Head { .. } => {
+                let path =
+                    [(":method", head.method_name), (":path", head.path), (":authority", head.authority)];
+                for (name, value) in path {
+                    seen.push_str(&format!("{name}: {}\n", text(value)));
+                }
+            }
+            Event::Trailers { .. } => seen.push_str("trailers\n"),
+            Event::Data { data, .. } => seen.push_str(&format!("{}\n", String::from_utf8_lossy(data))),
+            _ => {}
+        }
+        if matches!(event, Event::Head { .. } | Event::Trailers { .. }) {
+            for field in &head.fields {
+                seen.push_str(&format!("{}: {}\n", text(field.name), text(field.value)));
+            }
+        }
+    }
+    seen
+}

@@ -10,6 +10,7 @@ mod frames;
 mod lives;
 mod mesh;
 mod noise;
+mod relayed_http2;
 mod slow;
 mod smuggling;
 mod smuggling_http2;
