@@ -240,11 +240,96 @@ impl AsyncWrite for ControlIo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    };
+    use weft_net::tls::Issued;
 
     #[test]
     fn srv_targets_spell_addresses() {
         assert_eq!(dashed_ip("10-1-2-3.linkerd-dst.svc."), Some([10, 1, 2, 3].into()));
         assert_eq!(dashed_ip("fd00--1.linkerd-dst.svc."), "fd00::1".parse().ok());
         assert_eq!(dashed_ip("linkerd-dst.svc."), None);
+    }
+
+    const WEB: &str = "web.default.serviceaccount.identity.linkerd.cluster.local";
+
+    fn secure() -> (watch::Sender<Option<Arc<Identity>>>, Arc<Identity>, Secure) {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::DnsName(WEB.try_into().unwrap())];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &ca).unwrap();
+        let issued = Issued { chain: vec![leaf.der().to_vec()], key: key.serialize_der() };
+        let roots = Roots::from_der([ca.der().to_vec()]).unwrap();
+        let name = WEB.parse().unwrap();
+        let identity =
+            Identity::new(name, WEB.parse().unwrap(), issued, roots.clone(), WallClock::System).unwrap();
+        let (sender, receiver) = watch::channel(None);
+        (sender, Arc::new(identity), Secure::new(roots, receiver))
+    }
+
+    async fn waited(mut secure: Secure) -> Duration {
+        let start = tokio::time::Instant::now();
+        secure.certificate().await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_certificate_is_waited_for_by_those_who_prove_who_they_are() {
+        let (_sender, _, secure) = secure();
+        assert_eq!(waited(secure.clone()).await, Duration::ZERO);
+        let took = waited(secure.proving()).await;
+        // The clock has steps of a millisecond.
+        assert!(
+            (FIRST_CERTIFICATE..FIRST_CERTIFICATE + Duration::from_millis(2)).contains(&took),
+            "{took:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_ends_with_the_certificate() {
+        let (sender, identity, secure) = secure();
+        let secure = secure.proving();
+        let after = FIRST_CERTIFICATE / 2;
+        let issue = async {
+            tokio::time::sleep(after).await;
+            sender.send_replace(Some(identity));
+        };
+        let (took, ()) = tokio::join!(waited(secure.clone()), issue);
+        assert!((after..after + Duration::from_millis(2)).contains(&took), "{took:?}");
+        // Only the first: one that is there is not waited for.
+        assert_eq!(waited(secure).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_who_could_issue_one_is_not_waited_for() {
+        let (sender, _, secure) = secure();
+        drop(sender);
+        assert_eq!(waited(secure.proving()).await, Duration::ZERO);
+    }
+
+    /// Before anything is sent: a service that is not there is found out only after the wait.
+    #[tokio::test(start_paused = true)]
+    async fn connections_wait_before_they_are_made() {
+        let (_sender, _, secure) = secure();
+        // Bound and not listening: nobody answers there, and nobody else gets it.
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let connect = Connect {
+            addr: ControlAddr::Socket(nobody.local_addr().unwrap()),
+            name: Some(WEB.parse().unwrap()),
+            timeout: Duration::from_secs(60),
+            keepalive: None,
+            mark: None,
+            secure: secure.proving(),
+        };
+        let start = tokio::time::Instant::now();
+        assert!(connect.connect().await.is_err());
+        assert!(start.elapsed() >= FIRST_CERTIFICATE, "{:?}", start.elapsed());
     }
 }
