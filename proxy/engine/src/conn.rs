@@ -195,7 +195,11 @@ impl Conn {
     }
 
     pub(crate) fn held(&self) -> usize {
-        self.input.len() + self.pending()
+        let block = match &self.stage {
+            Stage::Http2(http2) => http2.connection.held(),
+            _ => 0,
+        };
+        self.input.len() + self.pending() + block
     }
 
     pub(crate) fn connecting(&self) -> bool {

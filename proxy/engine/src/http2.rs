@@ -127,7 +127,14 @@ impl Worker {
             }
             match next {
                 Ok(Some(event)) => match role {
-                    Role::Server => self.http2_server_event(io, id, event, head, arena),
+                    Role::Server => {
+                        self.http2_server_event(io, id, event, head, arena);
+                        if self.is_at_request_bound() {
+                            // The rest of what was read waits, as what was not read does.
+                            self.starve(io, id);
+                            break;
+                        }
+                    }
                     Role::Client => self.http2_client_event(io, id, event, head, arena),
                 },
                 Ok(None) => break,

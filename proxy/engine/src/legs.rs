@@ -34,7 +34,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(id) else { return Err(FailureKind::Io) };
         let output = conn.output.writer(&mut self.spare);
         let head = message.head;
-        match &mut conn.stage {
+        let written = match &mut conn.stage {
             Stage::Http2(http2)
                 if !head.protocol.is_empty() && !http2.connection.takes_extended_connect() =>
             {
@@ -57,7 +57,10 @@ impl Worker {
                 Ok(None)
             }
             _ => Err(FailureKind::Unexpected),
-        }
+        };
+        // At once: a few bytes of HPACK may make a large head, and one read may hold many.
+        self.account(id);
+        written
     }
 
     /// A request could not be written on a connection that was taken from the pool for it: it goes back.

@@ -99,7 +99,8 @@ limits! {
     /// times as much, in heads and answers that no window stops, is not read from until all of it is sent.
     output_bytes OutputBytes: usize = 128 * 1024;
     /// Bytes in all buffers of the worker before nothing more is read, until three quarters are left. HTTP/2 connections
-    /// and those being made are read up to twice as many: what waits in the buffers may wait for what they say.
+    /// of clients are read up to one and a half times as many, those of servers and those being made up to twice: what waits in
+    /// the buffers may wait for what they say.
     buffered_bytes BufferedBytes: usize = 256 * 1024 * 1024;
     /// Buffers kept for reuse; further ones are given back to the allocator.
     spare_buffers SpareBuffers: usize = 64;

@@ -437,6 +437,8 @@ impl Worker {
     /// So it is with a response whose client takes what it is given: requests that are pipelined wait for its end.
     fn is_read_under_pressure(&self, id: Key<Conn>) -> bool {
         match self.conns.get(id).map(|c| &c.stage) {
+            // Requests wait for room that only servers give: theirs is read when clients' is not any more.
+            Some(Stage::Http2(_)) if self.client(id).is_some() => !self.is_at_request_bound(),
             Some(Stage::Dial(_) | Stage::Http2(_)) => {
                 self.buffered < self.config.limits.buffered_bytes.saturating_mul(2)
             }
@@ -449,6 +451,12 @@ impl Worker {
         }
     }
 
+    /// True if so much is held that no client's HTTP/2 connection is read from either.
+    pub(crate) fn is_at_request_bound(&self) -> bool {
+        let bound = self.config.limits.buffered_bytes;
+        self.buffered >= bound.saturating_add(bound / 2)
+    }
+
     /// True for a client whose HTTP/2 connection holds so much output that no more requests are taken from it. Content stops
     /// at the bound itself; heads and answers, which no window holds, go beyond it. Servers are always read from: two
     /// proxies that both waited for the other to read would wait for ever.
@@ -458,7 +466,7 @@ impl Worker {
             && conn.pending() >= self.config.limits.output_bytes.saturating_mul(4)
     }
 
-    fn starve(&mut self, io: &mut impl Io, id: Key<Conn>) {
+    pub(crate) fn starve(&mut self, io: &mut impl Io, id: Key<Conn>) {
         self.met(io, Bound::BufferedBytes);
         if self.conns.get(id).is_some_and(|c| !c.paused) {
             self.pause(io, id);

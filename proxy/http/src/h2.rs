@@ -281,6 +281,12 @@ impl Connection {
         self.peer.connect_protocol || !matches!(self.phase, Phase::Open)
     }
 
+    /// Octets that it holds of a field block that is not complete.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| block.held())
+    }
+
     /// How many streams are open.
     #[must_use]
     pub fn open_streams(&self) -> u32 {

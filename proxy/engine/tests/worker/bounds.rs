@@ -11,6 +11,7 @@ use weft_policy::outbound::{
 };
 
 use crate::bench::{Bench, SERVER, addr, detect, forward, meta, to};
+use crate::frames::{END_HEADERS, END_STREAM, HEADERS, client_preface, frame, frames};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
 
@@ -223,6 +224,42 @@ fn buffered_bytes_of_pipelined_requests_do_not_hold_up_their_answers() {
         b.sends(server, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     }
     assert_eq!(b.got(client).matches("HTTP/1.1 200 ").count(), 300);
+}
+
+/// RFC 7541 7.3: a few bytes that stand for many. What they make is counted as it is made, and the rest of a read waits.
+#[test]
+fn buffered_bytes_of_heads_that_hpack_makes_large() {
+    let mut b = Bench::new(|c| c.limits.buffered_bytes = 1_000_000);
+    let client = b.forwarded_client();
+    // `x: a...` enters the table with the first request, and is one byte in each of the others.
+    let mut first = vec![0x82, 0x86, 0x84, 0x01, 3, b'w', b'e', b'b', 0x40, 1, b'x', 0x7f, 0xa1, 0x1e];
+    first.extend_from_slice(&[b'a'; 4_000]);
+    let again = [&[0x82, 0x86, 0x84, 0x01, 3, b'w', b'e', b'b'][..], &[0xbe; 15]].concat();
+    let mut bytes = [client_preface(), frame(HEADERS, END_HEADERS | END_STREAM, 1, &first)].concat();
+    for n in 1..200 {
+        bytes.extend_from_slice(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &again));
+    }
+    b.sends(client, &bytes);
+    assert_eq!(b.met(Bound::BufferedBytes), 1);
+    let held = b.gauges(|g| g.buffered_bytes.get());
+    assert!((1_500_000..1_700_000).contains(&held), "{held}");
+    // A server takes them, and by and by all of them.
+    let server = b.connects(0);
+    b.sends(server, frame(4, 0, 0, &[]));
+    let mut asked = 0;
+    for round in 0..200 {
+        let got = frames(&std::mem::take(&mut b.world.socks[server.0 as usize].tx));
+        let streams: Vec<_> = got.iter().filter(|f| f.kind == HEADERS).map(|f| f.stream).collect();
+        asked += streams.len();
+        if asked == 200 {
+            break;
+        }
+        assert!(!streams.is_empty(), "{asked} in round {round}");
+        for stream in streams {
+            b.sends(server, frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0x88]));
+        }
+    }
+    assert_eq!(asked, 200);
 }
 
 #[test]

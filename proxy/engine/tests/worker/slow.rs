@@ -101,6 +101,7 @@ fn frame_ms_of_a_field_block_that_never_ends() {
     let mut b = Bench::new(|_| {});
     let client = http2_client(&mut b);
     b.sends(client, frame(HEADERS, 0, 1, &[0x82; 16_000]));
+    assert_eq!(b.gauges(|g| g.buffered_bytes.get()), 16_000, "it counts");
     let next = frame(9, 0, 1, &[0x82; 16_000]);
     let mut seconds = 0;
     while !b.is_closed(client) && seconds < 200 {

@@ -37,6 +37,12 @@ pub(super) struct Block {
     octets: Vec<u8>,
 }
 
+impl Block {
+    pub(super) fn held(&self) -> usize {
+        self.octets.len()
+    }
+}
+
 /// What a step needs beside the connection.
 struct Turn<'a> {
     head: &'a mut Head,
