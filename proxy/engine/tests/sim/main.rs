@@ -5,12 +5,7 @@
 //! calm: everything succeeds as its policy says. In another quarter applications misbehave and others abuse them, and only their own requests may
 //! suffer. In the rest the world does too: then whatever fails is told, and nothing is left behind.
 //!
-//! ```text
-//! WEFT_SIM_SEEDS=N     runs N seeds (300), from WEFT_SIM_FROM (0) on, on all cores
-//! WEFT_SIM_SEED=N      runs this one only, in `one_seed`
-//! WEFT_SIM_LOG=1       says what the workers do (with WEFT_SIM_SEED, and --nocapture)
-//! WEFT_SIM_SERVICE=X   all clients ask this service
-//! ```
+//! How to replay a seed, the variables that tell how much is run, and what of the engine it was seen to find: `README.md`.
 //!
 //! A failing seed is run again with faults, clients and requests left out for as long as it still fails, and the smallest
 //! such case is printed with the command that replays the seed. A run depends on its seed and the code only; keys and
