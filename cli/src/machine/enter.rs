@@ -142,12 +142,9 @@ fn become_user(user: User) -> nix::Result<()> {
 
 /// Runs a program as a child until it ends, and passes signals on to it.
 pub(super) fn attend(argv: &[OsString]) -> ExitCode {
-    let Some((program, args)) = argv.split_first() else {
-        return fail(NOT_SET_UP, "no program was named");
-    };
-    let mut command = Command::new(program);
-    command.args(args);
-    watch(command).unwrap_or_else(|error| not_run(program, &error))
+    // Not started from here: it would inherit that all signals are blocked.
+    let inner = Enter { parent: None, files: Vec::new(), user: None, contain: false };
+    inner.command(argv).and_then(watch).unwrap_or_else(|e| fail(NOT_SET_UP, e))
 }
 
 fn not_run(program: &OsString, error: &io::Error) -> ExitCode {

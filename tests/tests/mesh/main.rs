@@ -5,6 +5,7 @@
 
 mod command_line;
 mod ends;
+mod exec;
 mod mesh;
 mod policy;
 mod programs;
