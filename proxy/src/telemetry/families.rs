@@ -1,7 +1,7 @@
 //! From the workers' blocks to Linkerd's families: names, labels, units.
 //!
 //! Blocks with the same labels belong to different workers and are added up here. Nothing is computed between scrapes.
-//! A family is in the file of what it tells about; [`sums`] adds up and writes, [`labels`] names.
+//! A family is in the file of what it tells about; `sums` adds up and writes, `labels` names.
 
 mod labels;
 mod protocols;
