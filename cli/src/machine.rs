@@ -78,13 +78,17 @@ pub enum MachineError {
         limit: usize,
     },
     /// Nobody has a namespace of this name.
-    #[error("no running weft has a namespace {name:?}; there are: {}", .others.join(", "))]
+    #[error("no running weft has a namespace {name:?}; {}", there_are(.others))]
     Unknown {
         /// The name.
         name: String,
         /// Those there are.
         others: Vec<String>,
     },
+}
+
+fn there_are(others: &[String]) -> String {
+    if others.is_empty() { "there is none".to_owned() } else { format!("there are: {}", others.join(", ")) }
 }
 
 /// The program itself, also when its file has been replaced since it was started.
@@ -110,4 +114,19 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_unknown_is_told_beside_those_there_are() {
+        let said = |others: &[&str]| {
+            let others = others.iter().map(|&name| name.to_owned()).collect();
+            MachineError::Unknown { name: "web".into(), others }.to_string()
+        };
+        assert_eq!(said(&[]), "no running weft has a namespace \"web\"; there is none");
+        assert_eq!(said(&["a-0", "b-0"]), "no running weft has a namespace \"web\"; there are: a-0, b-0");
+    }
 }

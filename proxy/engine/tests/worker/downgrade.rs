@@ -6,7 +6,7 @@ use crate::bench::{Bench, SERVER, addr};
 use crate::frames::{client_preface, data, headers};
 
 /// A client speaks HTTP/2 with the inbound side, which speaks HTTP/1 with its application.
-fn carried() -> (Bench, SocketId) {
+pub(crate) fn carried() -> (Bench, SocketId) {
     let mut b = Bench::new(|_| {});
     let peer = b.accept(Side::Inbound, addr(SERVER));
     b.sends(peer, client_preface());

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use weft_engine::io::{Side, SocketId};
+use weft_engine::io::Side;
 use weft_policy::outbound::{Backend, Endpoint, Hint};
 
 use crate::bench::{Bench, SERVER, addr, meta, to};
-use crate::frames::{client_preface, data, frame, frames, headers, requests_in, reset_code};
+use crate::downgrade::carried;
+use crate::frames::{data, frame, frames, headers, requests_in, reset_code};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
 /// Behind every attack: the request that must not be seen.
@@ -350,14 +351,6 @@ fn rfc9110_7_8_what_looks_like_an_upgrade_is_none_until_the_server_switches() {
 }
 
 // --- HTTP/2 that is HTTP/1 on the other side
-
-/// A peer speaks HTTP/2 with the inbound side, which speaks HTTP/1 with its application.
-fn carried() -> (Bench, SocketId) {
-    let mut b = Bench::new(|_| {});
-    let peer = b.accept(Side::Inbound, addr(SERVER));
-    b.sends(peer, client_preface());
-    (b, peer)
-}
 
 #[test]
 fn rfc9113_10_3_what_would_be_another_message_in_http1_reaches_nobody() {
