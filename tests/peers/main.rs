@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod curl;
+mod differential;
 mod grpc;
+mod h2spec;
 mod http;
 mod nginx;
 mod program;
