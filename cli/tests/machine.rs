@@ -35,7 +35,7 @@ use std::{
 use weft_init::{NetNs, Plan, Redirection, netlink::route::Route};
 
 /// How long anything may take here.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Long for a connection on this machine, short for a test that waits for none.
 const MOMENT: Duration = Duration::from_millis(500);
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";

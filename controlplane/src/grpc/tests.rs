@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// How long anything may take before it counts as not happening.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
     kit: Kit,

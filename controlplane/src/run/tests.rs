@@ -15,7 +15,7 @@ use tokio::{
 use super::*;
 use crate::config::Ports;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config(state: &Path) -> Config {
     let mut config = Config::with_state(state, "test").unwrap();

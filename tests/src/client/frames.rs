@@ -32,6 +32,7 @@ pub mod flag {
 pub mod code {
     #![expect(missing_docs, reason = "named as in RFC 9113")]
     pub const NO_ERROR: u32 = 0;
+    pub const REFUSED_STREAM: u32 = 7;
     pub const CANCEL: u32 = 8;
     pub const ENHANCE_YOUR_CALM: u32 = 11;
 }

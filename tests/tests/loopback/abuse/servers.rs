@@ -53,7 +53,7 @@ async fn a_server_that_never_accepts() {
     let _app = bad::never_accepting(scene.pair.app_place(), APP_PORT).await;
     let start = Instant::now();
     scene.is_told("never accepting", 504).await;
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     let labels = [("direction", "inbound"), ("kind", "connect_timeout")];
     assert!(scene.pair.server.metrics().await.sum("weft_http_failures_total", &labels) >= 1.0);
 }
