@@ -30,6 +30,7 @@ mod flood;
 mod flow;
 mod frame;
 mod receive;
+mod resets;
 mod send;
 mod settings;
 mod streams;
@@ -37,7 +38,6 @@ mod streams;
 mod tests;
 mod timers;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,7 +190,7 @@ pub struct Connection {
     /// What may be sent on the connection.
     send_window: i32,
     /// Identifiers and windows of the streams that this side has reset.
-    remembered: VecDeque<(u32, i32)>,
+    remembered: resets::Resets,
     tail: Option<send::Tail>,
     floods: flood::Floods,
     /// Octets written in answer to frames that the socket has not taken.
@@ -246,7 +246,7 @@ impl Connection {
             settings_acked: false,
             receive_window,
             send_window: settings::DEFAULT_WINDOW as i32,
-            remembered: VecDeque::new(),
+            remembered: resets::Resets::default(),
             tail: None,
             floods: flood::Floods::new(&limits, now),
             queued_control: 0,

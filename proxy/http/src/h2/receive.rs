@@ -317,7 +317,7 @@ impl Connection {
         if self.is_beyond_goaway(header.stream) {
             return Ok(Step::Done);
         }
-        if let Some((_, window)) = self.remembered.iter_mut().rev().find(|r| r.0 == header.stream) {
+        if let Some(window) = self.remembered.window(header.stream) {
             // Sent before the peer knew of the reset: no more than the window that it had.
             *window = window.saturating_sub(header.length as i32);
             if *window < 0 && header.length > 0 {

@@ -60,6 +60,7 @@ impl Connection {
         s.head_sent = true;
         s.end_sent = end;
         s.no_content = request.head.method == Method::Head;
+        s.tunnel = request.head.method == Method::Connect;
         let stream = self.streams.insert(id, s);
         self.write_block(id, request, end, out);
         Ok(stream)
@@ -235,10 +236,7 @@ impl Connection {
     }
 
     pub(super) fn remember(&mut self, id: u32, window: i32) {
-        if self.remembered.len() >= self.config.limits.remembered_resets as usize {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back((id, window));
+        self.remembered.insert(id, window, self.config.limits.remembered_resets as usize);
     }
 
     fn write_block(&mut self, id: u32, message: &Outgoing<'_>, end: bool, out: &mut Vec<u8>) {

@@ -54,6 +54,8 @@ pub(super) struct Stream {
     pub(super) end_sent: bool,
     /// It is the answer to HEAD, so there is no content whatever its head says.
     pub(super) no_content: bool,
+    /// It asked for a tunnel (CONNECT, extended or not): a 2xx response has no length.
+    pub(super) tunnel: bool,
     /// `send_data` took less than it was given.
     pub(super) blocked: bool,
     queued: bool,
@@ -79,6 +81,7 @@ impl Stream {
             head_sent: false,
             end_sent: false,
             no_content: false,
+            tunnel: false,
             blocked: false,
             queued: false,
             prev: NIL,

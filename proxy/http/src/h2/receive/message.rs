@@ -86,7 +86,7 @@ impl Connection {
         if self.is_beyond_goaway(id) {
             return Ok(Step::Done);
         }
-        if self.remembered.iter().any(|r| r.0 == id) {
+        if self.remembered.contains(id) {
             self.count(Counted::IdleFrames, turn.now)?;
             return Ok(Step::Done);
         }
@@ -163,7 +163,13 @@ impl Connection {
         s.head_received = true;
         // No content whatever the length says: it tells of what GET would have got (RFC 9110 8.6).
         let none = s.no_content || matches!(status, 204 | 304);
-        s.remaining = if none { 0 } else { turn.head.facts.content_length.unwrap_or(ANY_LENGTH) };
+        // What follows a 2xx to CONNECT is a tunnel; a length is to be ignored (RFC 9110 9.3.6, RFC 9113 8.5).
+        let tunnel = s.tunnel && status < 300;
+        s.remaining = match turn.head.facts.content_length {
+            _ if none => 0,
+            Some(n) if !tunnel => n,
+            _ => ANY_LENGTH,
+        };
         if end {
             if !length_agrees(s.remaining, 0, true) {
                 return self.stream_error(stream, StreamError::ContentLength, turn);

@@ -230,6 +230,35 @@ fn rfc9113_8_5_connect() {
 }
 
 #[test]
+fn rfc9110_9_3_6_a_tunnel_has_no_length_whatever_its_head_says() {
+    let tunnel = |status: &str, protocol: bool| {
+        let mut fields = vec![(":method", "CONNECT"), (":authority", "a:1")];
+        if protocol {
+            fields.extend([(":scheme", "http"), (":path", "/"), (":protocol", "websocket")]);
+        }
+        let mut asked = Side::server();
+        asked.feed(&headers(1, false, &block(&fields))).unwrap();
+        let mut side = Side::client();
+        let request = Outgoing::new(&asked.head, &asked.arena, Leg::OutboundRequest);
+        side.conn.open(0, &request, false, &mut side.out).unwrap();
+        let length = block(&[(":status", status), ("content-length", "2")]);
+        side.feed(&[headers(1, false, &length), data(1, false, b"xyz"), data(1, true, b"")].concat()).unwrap()
+    };
+    for protocol in [false, true] {
+        for status in ["200", "299"] {
+            let seen = tunnel(status, protocol);
+            assert!(!seen.iter().any(|s| matches!(s, Seen::Reset { .. })), "{status}: {seen:?}");
+        }
+        let seen = tunnel("403", protocol);
+        let fault = Cause::Error(StreamError::ContentLength);
+        assert!(
+            matches!(seen.last(), Some(Seen::Reset { cause, .. }) if *cause == fault),
+            "no tunnel: {seen:?}"
+        );
+    }
+}
+
+#[test]
 fn rfc8441_4_extended_connect() {
     let fields = [
         (":method", "CONNECT"),
