@@ -34,7 +34,7 @@ pub(crate) struct Balancer {
     core: weft_balance::Balancer<Member>,
     /// Who waits, and since when.
     queue: VecDeque<(Waiter, Instant)>,
-    /// Plans that name it.
+    /// Plans that name it, and exchanges that will come back to it.
     users: u32,
     /// Picks that have not been given back.
     picked: usize,
@@ -139,7 +139,14 @@ impl Worker {
         key
     }
 
-    /// A plan does not need the balancer any more. Requests that wait for it, or that it may have to place again, still do.
+    /// One more will come back to a balancer.
+    pub(crate) fn hold_balancer(&mut self, key: Key<Balancer>) {
+        if let Some(balancer) = self.balancers.get_mut(key) {
+            balancer.users += 1;
+        }
+    }
+
+    /// A plan, or an exchange, does not need the balancer any more. Requests that wait for it, or that it may have to place again, still do.
     pub(crate) fn release_balancer(&mut self, io: &mut impl Io, key: Key<Balancer>) {
         if let Some(balancer) = self.balancers.get_mut(key) {
             balancer.users -= 1;

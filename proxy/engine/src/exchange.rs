@@ -269,6 +269,9 @@ impl Worker {
             Some(pick) => self.pick_unused(pick),
             None => {}
         }
+        if x.replay.as_ref().is_some_and(|r| r.at.is_some()) {
+            self.release_destination(io, x.chosen.balancer, x.endpoint);
+        }
         self.buffered -= x.accounted;
         x.request.clear(&mut self.spare, &mut self.heads);
         x.response.clear(&mut self.spare, &mut self.heads);

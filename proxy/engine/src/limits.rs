@@ -100,7 +100,7 @@ limits! {
     output_bytes OutputBytes: usize = 128 * 1024;
     /// Bytes in all buffers of the worker before nothing more is read, until three quarters are left. HTTP/2 connections
     /// of clients are read up to one and a half times as many, those of servers and those being made up to twice: what waits in
-    /// the buffers may wait for what they say.
+    /// the buffers may wait for what they say. So are opaque ones whose other side has taken all it was given.
     buffered_bytes BufferedBytes: usize = 256 * 1024 * 1024;
     /// Buffers kept for reuse; further ones are given back to the allocator.
     spare_buffers SpareBuffers: usize = 64;

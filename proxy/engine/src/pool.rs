@@ -42,7 +42,7 @@ pub(crate) struct Endpoint {
     pub(crate) policy: Option<Arc<outbound::Endpoint>>,
     /// The balancer it belongs to, and its name there; none if it stands alone.
     pub(crate) balancer: Option<(Key<Balancer>, EndpointId)>,
-    /// How many plans and stacks refer to it, besides its balancer.
+    /// How many plans, and exchanges that will come back to it, refer to it, besides its balancer.
     pub(crate) users: u32,
     /// It is no longer in its set: connections end as they fall idle.
     pub(crate) retired: bool,
@@ -139,6 +139,11 @@ impl Endpoint {
     /// When something is to be done about it.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [self.backoff, self.unused].into_iter().flatten().min()
+    }
+
+    /// Retired, and nobody is or comes to it any more.
+    fn is_done(&self) -> bool {
+        self.retired && self.connections == 0 && self.waiting.is_empty() && self.users == 0
     }
 
     /// True if HTTP of any version is carried to it over HTTP/2.
@@ -283,6 +288,7 @@ impl Worker {
         if self.endpoints.get(endpoint).is_some_and(|e| !e.waiting.is_empty()) {
             self.dial_more(io, endpoint);
         }
+        self.forget_endpoint_if_done(endpoint);
     }
 
     fn leave_queue(&mut self, endpoint: Key<Endpoint>, wire: Wire) {
@@ -378,13 +384,14 @@ impl Worker {
     }
 
     /// An endpoint is no longer of use: its idle connections go now, the others when they fall idle.
+    ///
+    /// Who waits for it goes back to its balancer. Nobody else could serve those who wait for one that stands alone: the
+    /// policy that sent them there held when they came, so they get their connection still.
     pub(crate) fn retire(&mut self, io: &mut impl Io, endpoint: Key<Endpoint>) {
         let Some(e) = self.endpoints.get_mut(endpoint) else { return };
         e.retired = true;
         e.unused = None;
-        e.backoff = None;
-        let balancer = e.balancer.take();
-        let waiting = e.waiting.take();
+        let again = e.balancer.take().map(|(balancer, _)| (balancer, e.waiting.take()));
         let (idle, http2) = (std::mem::take(&mut e.idle), e.http2.clone());
         for id in idle {
             self.gauges.idle_pooled.down();
@@ -393,19 +400,16 @@ impl Worker {
         for id in http2 {
             self.drain_http2(id);
         }
-        for ex in waiting {
-            match balancer {
-                Some((balancer, _)) => self.balance_again(io, ex, balancer),
-                None => self.fail(io, ex, FailureKind::Connect, None),
+        if let Some((balancer, waiting)) = again {
+            for ex in waiting {
+                self.balance_again(io, ex, balancer);
             }
         }
         self.forget_endpoint_if_done(endpoint);
     }
 
     fn forget_endpoint_if_done(&mut self, endpoint: Key<Endpoint>) {
-        let Some(e) = self.endpoints.get(endpoint).filter(|e| e.retired && e.connections == 0) else {
-            return;
-        };
+        let Some(e) = self.endpoints.get(endpoint).filter(|e| e.is_done()) else { return };
         // Unless another has taken its place already.
         match &e.policy {
             Some(policy) => {

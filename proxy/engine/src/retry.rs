@@ -14,11 +14,13 @@ use weft_http::head::Method;
 use weft_policy::FailureKind;
 use weft_policy::outbound::{Retry, RetryConditions};
 
+use crate::balancer::Balancer;
 use crate::config::Backoff;
 use crate::counts::Counts;
 use crate::exchange::{End, Exchange};
 use crate::io::Io;
 use crate::limits::Bound;
+use crate::pool::Endpoint;
 use crate::slab::Key;
 use crate::time::Instant;
 use crate::worker::Worker;
@@ -39,7 +41,7 @@ pub(crate) struct Replay {
     backoff: Option<Backoff>,
     /// Which responses call for another attempt, if the client said so and not the route.
     conditions: Option<RetryConditions>,
-    /// When the next attempt begins.
+    /// When the next attempt begins. Until then where it goes is kept.
     pub(crate) at: Option<Instant>,
 }
 
@@ -225,9 +227,34 @@ impl Worker {
         if let Some(block) = &block {
             block.retry_requests.count();
         }
+        self.hold_destination(ex);
         self.abandon_attempt(io, ex);
         self.exchange_timers.arm(ex.index(), at);
         true
+    }
+
+    /// Keeps where an exchange goes until its next attempt, whatever becomes of the policy meanwhile.
+    fn hold_destination(&mut self, ex: Key<Exchange>) {
+        let Some(x) = self.exchanges.get(ex) else { return };
+        if let Some(balancer) = x.chosen.balancer {
+            self.hold_balancer(balancer);
+        } else if let Some(e) = x.endpoint.and_then(|e| self.endpoints.get_mut(e)) {
+            e.users += 1;
+        }
+    }
+
+    /// What [`Self::try_again`] kept for an exchange is not needed any more.
+    pub(crate) fn release_destination(
+        &mut self,
+        io: &mut impl Io,
+        balancer: Option<Key<Balancer>>,
+        endpoint: Option<Key<Endpoint>>,
+    ) {
+        if let Some(balancer) = balancer {
+            self.release_balancer(io, balancer);
+        } else if let Some(endpoint) = endpoint {
+            self.release_endpoint(endpoint);
+        }
     }
 
     /// The wait before another attempt is over.
@@ -239,11 +266,13 @@ impl Worker {
         x.request.restart(&content, &mut self.spare);
         self.account_exchange(ex);
         let Some(x) = self.exchanges.get(ex) else { return };
-        match (x.chosen.balancer, x.endpoint) {
+        let (balancer, endpoint) = (x.chosen.balancer, x.endpoint);
+        match (balancer, endpoint) {
             (Some(balancer), _) => self.balance_again(io, ex, balancer),
             (None, Some(endpoint)) if self.endpoints.get(endpoint).is_some() => self.place(io, ex, endpoint),
             _ => self.fail(io, ex, FailureKind::Io, None),
         }
+        self.release_destination(io, balancer, endpoint);
     }
 
     /// Lets go of the server's leg of an attempt whose response does not count.

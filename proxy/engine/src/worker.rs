@@ -434,7 +434,8 @@ impl Worker {
 
     /// What waits in buffers may wait for these: for a connection to be made, for a window to be opened. Were they not read,
     /// nothing would ever be sent. Their own flow control holds them, and the bound a second time.
-    /// So it is with a response whose client takes what it is given: requests that are pipelined wait for its end.
+    /// So it is with a response whose client takes what it is given (requests that are pipelined wait for its end), and with
+    /// bytes whose other side does.
     fn is_read_under_pressure(&self, id: Key<Conn>) -> bool {
         match self.conns.get(id).map(|c| &c.stage) {
             // Requests wait for room that only servers give: theirs is read when clients' is not any more.
@@ -447,6 +448,11 @@ impl Worker {
                 .and_then(|ex| self.exchanges.get(ex))
                 .and_then(|x| self.conns.get(x.down.conn))
                 .is_none_or(|down| down.pending() == 0),
+            // Two proxies whose buffers are full of what the other is to take would wait for each other for ever.
+            Some(Stage::Relay(relay)) => {
+                self.buffered < self.config.limits.buffered_bytes.saturating_mul(2)
+                    && relay.peer.and_then(|peer| self.conns.get(peer)).is_none_or(|p| p.pending() == 0)
+            }
             _ => false,
         }
     }

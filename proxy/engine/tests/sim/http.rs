@@ -12,7 +12,7 @@ use weft_http::head::{Extra, Head, Method, Outgoing, Section, Version};
 use weft_http::limits::Limits;
 
 use crate::spec::{
-    ABORT, CHUNKED_REQUEST, CHUNKED_RESPONSE, CLOSE, EXPECT, GRPC, Spec, TRAILERS, UNTIL_CLOSE, UPGRADE,
+    ABORT, CHUNKED_REQUEST, CHUNKED_RESPONSE, CLOSE, EXPECT, GRPC, HOLD, Spec, TRAILERS, UNTIL_CLOSE, UPGRADE,
 };
 
 /// What came of one message or its part.
@@ -374,7 +374,8 @@ impl Http {
                     *out = Framing::Length(spec.response as u64);
                     text += &format!("content-length: {}\r\n", spec.response);
                 }
-                if spec.has(CLOSE) {
+                // Nobody should come again to one that reads nothing.
+                if spec.has(CLOSE | HOLD) {
                     text += "connection: close\r\n";
                 }
                 text += "\r\n";

@@ -60,7 +60,9 @@ impl World {
         }
         let expect = plan.to.expect(spec, plan.kind);
         let excused = excused || self.is_struck(spec, struck, seen);
-        if let Some(why) = not_as_expected(expect, plan, spec, outcome, seen, excused) {
+        // A response that calls for another attempt stands while nobody is there for one.
+        let nobody = self.book.broken > 0;
+        if let Some(why) = not_as_expected(expect, plan, spec, outcome, seen, excused, nobody) {
             wrong.push(format!(
                 "request {id} of {:?} to {} {why}: {outcome:?}, {spec:?}",
                 plan.kind, plan.to.name
@@ -76,7 +78,9 @@ impl World {
         // Some were not even sent when their connection took no more: at most as many as that happened.
         let unseen = if seen == 0 { self.book.away.len() as u32 } else { unseen };
         let lost = unseen > 0 && (spec.has_content() || unseen + refused >= ATTEMPTS);
-        spec.has(BREAK) || struck > 0 || lost || self.book.broken > 0 && seen == 0
+        // Another attempt may be one of these though the first was seen.
+        let unread = self.book.broken > 0 && (seen == 0 || spec.has(REPEATABLE));
+        spec.has(BREAK) || struck > 0 || lost || unread
     }
 
     /// Nothing is left: no connection, exchange, stream, buffer, timer, policy, endpoint, subscription.
@@ -173,6 +177,7 @@ fn not_as_expected(
     outcome: Outcome,
     seen: u32,
     excused: bool,
+    nobody: bool,
 ) -> Option<&'static str> {
     let h2 = plan.kind == Kind::Http2;
     let answered = |kinds: &[FailureKind]| match outcome {
@@ -186,7 +191,8 @@ fn not_as_expected(
             if spec.has(GRPC) && h2 && grpc != Some(if spec.has(FAILS) { 13 } else { 0 }) {
                 return Some("has another outcome than the server gave it");
             }
-            if spec.has(FLAKY | SLOW_FIRST) && spec.has(REPEATABLE) && status != spec.status && !excused {
+            let again = spec.has(FLAKY | SLOW_FIRST) && spec.has(REPEATABLE);
+            if again && status != spec.status && !excused && !nobody {
                 return Some("was not tried again");
             }
             true

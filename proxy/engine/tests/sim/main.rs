@@ -109,6 +109,7 @@ fn check(from: u64, to: u64) {
     failures.sort();
     let Some((seed, wrong)) = failures.first() else { return };
     let small = shrunk(Case::new(*seed));
+    eprintln!("the smallest part of seed {seed} that still fails:");
     let smallest = failure(&small).unwrap_or_default();
     panic!(
         "seed {seed} failed: {wrong}\nsmallest: {small:#?}\nwhich failed with: {smallest}\n\

@@ -39,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) sock: usize,
     talk: Talk,
     answers: Vec<Answer>,
+    /// Requests on streams whose answer is written; not all of it may have arrived.
+    written: Vec<u32>,
     pace: Pace,
     output: VecDeque<u8>,
     close_after: bool,
@@ -75,6 +77,7 @@ impl Server {
             sock,
             talk: Talk::Unknown(Vec::new()),
             answers: Vec::new(),
+            written: Vec::new(),
             pace: Pace::new(rng),
             output: VecDeque::new(),
             close_after: false,
@@ -221,9 +224,7 @@ impl Server {
                 Got::Broken(e) if self.strangers && (!self.seen || e.contains("resets")) => {
                     // Of other clients' requests there is only this connection.
                     book.broken += 1;
-                    for a in std::mem::take(&mut self.answers) {
-                        *book.struck.entry(a.spec.id).or_default() += 1;
-                    }
+                    self.strikes(book);
                     return self.leave(net, true);
                 }
                 // It says how the server broke it.
@@ -279,7 +280,8 @@ impl Server {
         let times = book.seen.entry(spec.id).or_default();
         *times += 1;
         let times = *times;
-        if client != self.client {
+        // A stranger to the mesh may have sent it.
+        if client != self.client && !(self.strangers && client.is_none()) {
             book.wrong(format!("request {}: the client's identity was given as {client:?}", spec.id));
         }
         if spec.has(FLAKY) && times <= 2 {
@@ -318,14 +320,21 @@ impl Server {
         let id = spec.id;
         book.broken += 1;
         *book.struck.entry(id).or_default() += 1;
-        for a in std::mem::take(&mut self.answers) {
-            *book.struck.entry(a.spec.id).or_default() += 1;
-        }
+        self.strikes(book);
         let mut rng = Rng::new(u64::from(id) << 32 ^ spec.response as u64);
         self.says.clear();
         self.says.push_back((now + rng.pick(&[0, 2, 20]) * MS, fault(rng.next() as u32, stream)));
         let leaves = now + rng.pick(&[30, 200, 1_000, 9_000]) * MS;
         self.broken = Some(Broken { deaf: !rng.one_in(3), leaves, cut: rng.one_in(2) });
+    }
+
+    /// Notes whom the end of this connection takes down with it.
+    fn strikes(&mut self, book: &mut Book) {
+        let arriving = self.written.drain(..).filter(|id| !book.outcomes.contains_key(id));
+        let ids: Vec<_> = self.answers.drain(..).map(|a| a.spec.id).chain(arriving).collect();
+        for id in ids {
+            *book.struck.entry(id).or_default() += 1;
+        }
     }
 
     fn says_what_is_due(&mut self, now: u64) -> bool {
@@ -434,7 +443,10 @@ impl Server {
             done.push(i);
         }
         for i in done.into_iter().rev() {
-            self.answers.remove(i);
+            let answer = self.answers.remove(i);
+            if http.is_h2() {
+                self.written.push(answer.spec.id);
+            }
         }
         if close && http.is_h2() && self.last_stream.is_none() {
             self.shut_down = true;

@@ -226,6 +226,27 @@ fn buffered_bytes_of_pipelined_requests_do_not_hold_up_their_answers() {
     assert_eq!(b.got(client).matches("HTTP/1.1 200 ").count(), 300);
 }
 
+/// Two proxies that are full of what the other is to take must not wait for each other: opaque bytes go on where their
+/// other side takes them, and stop where it does not.
+#[test]
+fn buffered_bytes_do_not_hold_up_opaque_ones_that_are_taken() {
+    let mut b = Bench::new(|c| c.limits.buffered_bytes = 5_000);
+    let (one, two) = (b.forwarded_client(), b.client());
+    b.sends(one, "HELO one\r\n");
+    b.sends(two, "HELO two\r\n");
+    let (stuck, taking) = (b.connects(0), b.connects(1));
+    assert_eq!(b.got(taking), "HELO two\r\n");
+    b.world.socks[stuck.0 as usize].room = 0;
+    b.sends(one, vec![b'a'; 6_000]);
+    assert!(b.gauges(|g| g.buffered_bytes.get()) > 5_000);
+    b.sends(two, "still here");
+    assert_eq!(b.got(taking), "still here");
+    for _ in 0..10 {
+        b.sends(one, vec![b'a'; 6_000]);
+    }
+    assert!(b.gauges(|g| g.buffered_bytes.get()) < 16_000, "what is not taken is not read");
+}
+
 /// RFC 7541 7.3: a few bytes that stand for many. What they make is counted as it is made, and the rest of a read waits.
 #[test]
 fn buffered_bytes_of_heads_that_hpack_makes_large() {

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use weft_engine::io::{Answer, Question, Side, Subject};
 use weft_policy::inbound::DefaultPolicy;
+use weft_policy::outbound::{
+    Backend, Backoff, Distribution, Endpoint, EndpointSet, HttpRoutes, Load, Retry, RetryConditions,
+    RouteBackend, Rule,
+};
 
-use crate::bench::{Bench, SERVER, TARGET, addr, forward};
+use crate::bench::{Bench, SERVER, TARGET, addr, detect, forward, meta, to};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: web\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -213,4 +217,87 @@ fn drain_loses_nothing() {
     assert!(!b.worker.is_idle());
     b.pass(Duration::from_secs(121));
     assert!(b.is_reset(opaque) && b.worker.is_idle(), "patience is over");
+}
+
+/// Who waits for a connection to where a policy leads gets it still when that policy is replaced.
+#[test]
+fn a_changed_policy_leaves_nobody_waiting_in_vain() {
+    let mut b = Bench::new(|_| {});
+    let client = b.forwarded_client();
+    b.sends(client, GET);
+    b.discovered(to(to_server_at("10.2.0.2:8080")));
+    b.pass(Duration::from_millis(10));
+    let server = b.connects(0);
+    assert_eq!(b.got(server), GET);
+    b.sends(server, OK);
+    assert!(b.got(client).ends_with("ok"));
+    assert!(b.is_closed(server), "nobody comes to it any more");
+    b.sends(client, GET);
+    assert_eq!(b.world.dialed[1].0, addr("10.2.0.2:8080"));
+    let other = b.connects(1);
+    b.sends(other, OK);
+    assert!(b.got(client).ends_with("ok"));
+}
+
+/// The same when there is nobody: who waited is told, and the endpoint is forgotten.
+#[test]
+fn a_changed_policy_forgets_who_cannot_be_connected_to() {
+    let mut b = Bench::new(|_| {});
+    let client = b.forwarded_client();
+    b.sends(client, GET);
+    b.discovered(to(to_server_at("10.2.0.2:8080")));
+    assert_eq!(b.gauges(|g| g.endpoints.get()), 2);
+    b.refuses(0);
+    let answer = b.got(client);
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    b.pass(Duration::from_secs(1));
+    assert_eq!(b.gauges(|g| g.endpoints.get()), 1);
+}
+
+/// A request between two attempts goes on where its policy sent it, whatever the policy is by then.
+#[test]
+fn a_changed_policy_leaves_retries_their_destination() {
+    for balance in [false, true] {
+        let backend = match balance {
+            true => Backend::balance(meta("web"), "web", Load::default()),
+            false => Backend::forward(meta("server"), Arc::new(Endpoint::plain(addr(SERVER)))),
+        };
+        let mut rule = Rule::new(Distribution::only(RouteBackend::new(Arc::new(backend))));
+        rule.retry = Some(Retry {
+            max_retries: 1,
+            max_request_bytes: 1_000,
+            conditions: RetryConditions { statuses: vec![(500, 599)], ..RetryConditions::default() },
+            timeout: None,
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(1), 0.0).ok(),
+        });
+        let mut b = Bench::new(|_| {});
+        let client = b.client();
+        b.discovered(detect(HttpRoutes::from_rule(meta("retried"), rule), to_server()));
+        let endpoints = EndpointSet::new([Arc::new(Endpoint::plain(addr(SERVER)))]);
+        if balance {
+            b.answer(Answer::Endpoints { path: "web".into(), endpoints: Arc::new(endpoints) });
+        }
+        b.sends(client, GET);
+        let server = b.connects(0);
+        assert_eq!(b.got(server), GET);
+        b.sends(server, "HTTP/1.1 500 no\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        b.discovered(to(to_server_at("10.2.0.2:8080")));
+        assert_eq!(b.got(client), "", "to be tried again");
+        b.pass(Duration::from_millis(600));
+        assert_eq!(b.world.dialed[1].0, addr(SERVER));
+        let again = b.connects(1);
+        assert_eq!(b.got(again), GET);
+        b.sends(again, OK);
+        assert!(b.got(client).ends_with("ok"));
+        b.pass(Duration::from_secs(1));
+        assert_eq!(b.gauges(|g| g.endpoints.get()), 1, "balance: {balance}");
+    }
+}
+
+fn to_server() -> Arc<Backend> {
+    to_server_at(SERVER)
+}
+
+fn to_server_at(address: &str) -> Arc<Backend> {
+    Arc::new(Backend::forward(meta("server"), Arc::new(Endpoint::plain(addr(address)))))
 }
