@@ -230,7 +230,7 @@ impl Worker {
             self.close_after_response(ex);
             self.forget_request_content(down.conn);
         }
-        self.fail(io, ex, FailureKind::MalformedTarget, Some(message));
+        self.fail(io, ex, FailureKind::MalformedRequest, Some(message));
     }
 
     fn forget_request_content(&mut self, id: Key<Conn>) {
@@ -245,13 +245,13 @@ impl Worker {
     pub(crate) fn note_stream_error(&self, io: &mut impl Io, id: Key<Conn>, error: StreamError) {
         let kind = match error {
             StreamError::Refused => FailureKind::LoadShed,
-            _ => FailureKind::MalformedTarget,
+            _ => FailureKind::MalformedRequest,
         };
         self.note_refused(io, id, "HTTP/2", kind, &error.to_string());
     }
 
     fn note_malformed(&self, io: &mut impl Io, id: Key<Conn>, protocol: &'static str, message: &str) {
-        self.note_refused(io, id, protocol, FailureKind::MalformedTarget, message);
+        self.note_refused(io, id, protocol, FailureKind::MalformedRequest, message);
     }
 
     /// Counts and notes a request that never became an exchange, or is one no more.

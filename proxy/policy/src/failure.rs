@@ -59,6 +59,8 @@ pub enum FailureKind {
     InjectedGrpc,
     /// The request's target has a form its method must not have.
     MalformedTarget,
+    /// The request's head or content is not what RFC 9112, or RFC 9113 section 8, allows.
+    MalformedRequest,
     /// Anything else: a defect.
     Unexpected,
 }
@@ -93,7 +95,7 @@ pub enum GrpcStatus {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::RouteNotFound,
         Self::Unauthorized,
         Self::RateLimited,
@@ -119,6 +121,7 @@ impl FailureKind {
         Self::InjectedHttp,
         Self::InjectedGrpc,
         Self::MalformedTarget,
+        Self::MalformedRequest,
         Self::Unexpected,
     ];
 
@@ -154,6 +157,7 @@ impl FailureKind {
             Self::InjectedHttp => row(None, Code(9), KEEP, "", None, "failure injected"),
             Self::InjectedGrpc => row(Some(200), Chosen, KEEP, "", None, "failure injected"),
             Self::MalformedTarget => row(Some(400), Never, CLOSE, "", None, "malformed request target"),
+            Self::MalformedRequest => row(Some(400), Never, CLOSE, "", None, "malformed request"),
             Self::Unexpected => row(Some(500), Code(13), CLOSE, "UNKNOWN", Some("unexpected"), "unexpected error"),
         }
     }
@@ -186,6 +190,7 @@ impl FailureKind {
             Self::InjectedHttp => "injected_http",
             Self::InjectedGrpc => "injected_grpc",
             Self::MalformedTarget => "malformed_target",
+            Self::MalformedRequest => "malformed_request",
             Self::Unexpected => "unexpected",
         }
     }

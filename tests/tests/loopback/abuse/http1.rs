@@ -49,7 +49,7 @@ async fn what_could_mean_two_things_is_refused() {
     let good = scene.good_client();
     for door in DOORS {
         let direction = if door == Door::Outbound { "outbound" } else { "inbound" };
-        let labels = [("direction", direction), ("kind", "malformed_target")];
+        let labels = [("direction", direction), ("kind", "malformed_request")];
         for (what, lines) in SMUGGLING {
             let request = format!("POST /first HTTP/1.1\r\nhost: h\r\n{lines}\r\n{TAIL}");
             let before = scene.proxy(door).metrics().await.sum("weft_http_failures_total", &labels);
