@@ -2,7 +2,7 @@
 //! [`crate::content`]. What the proxy answers itself is in [`crate::respond`].
 
 use weft_http::fields::Kind;
-use weft_http::head::{Head, Outgoing, Version};
+use weft_http::head::{Head, Method, Outgoing, Version};
 use weft_http::orig_proto::OrigProto;
 use weft_policy::FailureKind;
 
@@ -55,6 +55,10 @@ impl Worker {
         }
         if x.down.stream.is_some() && !head.facts.date {
             extra.add(Kind::Date, &self.date);
+        }
+        if x.method == Method::Connect && (200..300).contains(&head.status) {
+            // What follows is a tunnel, and has no length (RFC 9110 8.6).
+            head.remove(Kind::ContentLength);
         }
         x.chosen.edit_response(head, bytes, &mut extra);
         let down = x.down.conn;

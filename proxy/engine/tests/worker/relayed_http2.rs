@@ -3,7 +3,7 @@
 use weft_engine::io::Side;
 
 use crate::bench::{Bench, SERVER, addr};
-use crate::frames::{client_preface, data, headers, requests_in};
+use crate::frames::{DATA, HEADERS, SETTINGS, client_preface, data, frame, frames, headers, requests_in};
 
 const POST: [(&str, &str); 4] =
     [(":method", "POST"), (":scheme", "http"), (":path", "/x"), (":authority", "web")];
@@ -95,4 +95,28 @@ fn rfc9113_8_5_bytes_of_a_tunnel_stay_in_their_stream() {
             "{side:?}"
         );
     }
+}
+
+/// RFC 9110 8.6: a 2xx to CONNECT has no length, whatever its server says.
+#[test]
+fn rfc9110_8_6_a_tunnel_has_no_length() {
+    let answered = |request: &[(&str, &str)], response: &[(&str, &str)]| {
+        let mut b = Bench::new(|_| {});
+        let client = b.forwarded_client();
+        b.sends(client, [client_preface(), headers(1, false, request)].concat());
+        let server = b.connects(0);
+        b.sends(server, [frame(SETTINGS, 0, 0, &[]), headers(1, false, response)].concat());
+        b.sends(server, data(1, false, b"through the tunnel"));
+        let sent = frames(&std::mem::take(&mut b.world.socks[client.0 as usize].tx));
+        let content: Vec<u8> =
+            sent.iter().filter(|f| f.kind == DATA).flat_map(|f| f.payload.clone()).collect();
+        let head = sent.into_iter().find(|f| f.kind == HEADERS).expect("a response").payload;
+        (head, String::from_utf8(content).unwrap())
+    };
+    let connect = [(":method", "CONNECT"), (":authority", "web:443")];
+    let (with, without) = ([(":status", "200"), ("content-length", "5")], [(":status", "200")]);
+    let (head, content) = answered(&connect, &with);
+    assert_eq!(content, "through the tunnel");
+    assert_eq!(head, answered(&connect, &without).0);
+    assert_ne!(answered(&POST, &[(":status", "200"), ("content-length", "18")]).0, head);
 }
