@@ -213,7 +213,8 @@ impl Worker {
             return;
         };
         let mut backoff = Duration::ZERO;
-        if e.balancer.is_none() {
+        // Connections that were begun together fail together: for the back-off that is once.
+        if e.balancer.is_none() && e.backoff.is_none() {
             backoff = e.failures.failed(random);
             let at = self.now + backoff;
             e.backoff = Some(at);

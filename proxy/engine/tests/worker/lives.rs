@@ -219,6 +219,31 @@ fn drain_loses_nothing() {
     assert!(b.is_reset(opaque) && b.worker.is_idle(), "patience is over");
 }
 
+/// Connections that fail together are one failure: who comes next does not wait as if there had been many in a row.
+#[test]
+fn connections_that_fail_together_are_one_failure() {
+    let mut b = Bench::new(|_| {});
+    let mut clients = vec![b.forwarded_client()];
+    clients.extend((1..50).map(|_| b.client()));
+    for client in &clients {
+        b.sends(*client, GET);
+    }
+    for n in 0..50 {
+        b.refuses(n);
+    }
+    for client in clients {
+        assert!(b.got(client).starts_with("HTTP/1.1 502 "));
+    }
+    let client = b.client();
+    b.sends(client, GET);
+    assert_eq!(b.world.dialed.len(), 50, "it is left alone for a while");
+    b.pass(Duration::from_millis(120));
+    assert_eq!(b.world.dialed.len(), 51);
+    let server = b.connects(50);
+    b.sends(server, OK);
+    assert!(b.got(client).ends_with("ok"));
+}
+
 /// Who waits for a connection to where a policy leads gets it still when that policy is replaced.
 #[test]
 fn a_changed_policy_leaves_nobody_waiting_in_vain() {
