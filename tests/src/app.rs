@@ -9,10 +9,12 @@ pub use http_app::{HttpApp, Seen};
 use crate::place::Place;
 use std::{
     future::Future,
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
 };
 
@@ -34,9 +36,7 @@ pub async fn listen<F: Future<Output = ()> + Send + 'static>(
     // On loopback the port is that of one address only; in a namespace programs listen on all.
     let address = if place.is_namespace() { ([0_u16; 8], port).into() } else { place.at(port) };
     let listener = place
-        .run("a listener", async move {
-            TcpListener::bind(address).await.unwrap_or_else(|error| panic!("{address}: {error}"))
-        })
+        .run("a listener", async move { bound(address).unwrap_or_else(|error| panic!("{address}: {error}")) })
         .await;
     let connections = Arc::downgrade(&tasks);
     let accept = async move {
@@ -50,6 +50,14 @@ pub async fn listen<F: Future<Output = ()> + Send + 'static>(
     };
     place.spawn_on(&mut tasks.lock().unwrap_or_else(PoisonError::into_inner), accept);
     Listening { tasks }
+}
+
+/// With room for more connections than any test makes at once, however slowly they are accepted.
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
 }
 
 impl Listening {
